@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The ABI between the BPF programs and user space: profiles, configuration, event records, counters, shared maps.
+ * User space reads every number and layout below from the BTF of the compiled objects; this is their only copy.
+ */
+#ifndef BPFLOCK_H
+#define BPFLOCK_H
+
+#define COMM_LEN 16
+#define PATH_SHORT 256	/* most paths; reserved first */
+#define PATH_LONG 4096	/* PATH_MAX; reserved when the short record was full */
+
+#define OPS 64		/* operations of one lock, a power of two: masks are 64 bits wide */
+#define OP_CANARY 63	/* not an operation: counts canary denials */
+#define OP_OTHER 62	/* an operation that has no number below OP_EXTRA on this kernel */
+#define OP_EXTRA 61	/* bpfrestrict: bpf_write */
+
+enum bpflock_profile {
+	PROFILE_NONE = 0, /* tracers only: nothing is traced */
+	PROFILE_ALLOW = 1,
+	PROFILE_BASELINE = 2,
+	PROFILE_RESTRICTED = 3,
+	PROFILE_ALL = 4, /* tracers only */
+	PROFILE_FILTER = 5, /* tracers only: tasks whose cgroup is in the map */
+};
+
+enum bpflock_lock {
+	LOCK_GUARD = 0,
+	LOCK_KIMGLOCK = 1,
+	LOCK_KMODLOCK = 2,
+	LOCK_BPFRESTRICT = 3,
+	LOCK_FILELESSLOCK = 4,
+	LOCK_EXECSNOOP = 5,
+};
+
+enum bpflock_event_type {
+	EVENT_LSM_LOCKED_DOWN = 1,
+	EVENT_LSM_FILE_OPEN = 2,
+	EVENT_LSM_KERNEL_READ_FILE = 3,
+	EVENT_LSM_KERNEL_LOAD_DATA = 4,
+	EVENT_LSM_KERNEL_MODULE_REQUEST = 5,
+	EVENT_LSM_BPF = 6,
+	EVENT_LSM_BPRM_CHECK_SECURITY = 7,
+	EVENT_LSM_BPRM_CREDS_FROM_FILE = 8,
+	EVENT_LSM_MMAP_FILE = 9,
+	EVENT_LSM_FILE_MPROTECT = 10,
+	EVENT_SYSCALL_EXECVE = 11,
+	EVENT_SYSCALL_EXECVEAT = 12,
+	EVENT_CGROUP_SYSCTL = 13,
+};
+
+/* Why an access was allowed or denied. Those from REASON_DENIED_BASELINE on are denials. */
+enum bpflock_reason {
+	REASON_ALLOW_PRIVILEGED = 1,
+	REASON_ALLOW_CGROUP = 2,
+	REASON_ALLOW_BPFLOCK = 3,
+	REASON_BASELINE = 4,
+	REASON_BASELINE_ALLOWED = 5,
+	REASON_TRACED = 6,
+	REASON_DENIED_BASELINE = 16,
+	REASON_DENIED_RESTRICTED = 17,
+	REASON_DENIED_BLOCKED = 18,
+	REASON_DENIED_CGROUP_BASELINE = 19,
+	REASON_DENIED_CGROUP_RESTRICTED = 20,
+	REASON_DENIED_GUARD = 21,
+	REASON_DENIED_CANARY = 22,
+};
+
+/* One lock's configuration, in .rodata: constant before load, so that the verifier drops what it switches off. */
+struct bpflock_config {
+	__u64 block;	/* bit N: operation N is denied to everyone under allow and baseline */
+	__u64 allow;	/* bit N: baseline grants operation N also outside the host */
+	__u64 build;	/* identifies the object that user space loaded */
+	__u32 profile;	/* enum bpflock_profile */
+	__u32 init_net;	/* inode number of the initial network namespace */
+};
+
+/* Of one operation on one CPU, so that counting never bounces a cache line between CPUs. */
+struct bpflock_counter {
+	__u64 allowed;
+	__u64 denied;
+	__u64 limited;	/* counted above, but not sent: the same subject repeated itself */
+	__u64 dropped;	/* counted above, but lost: the ring buffer was full */
+	__u64 last;	/* who was allowed last here: repeats need no further look-up */
+	__u64 pad[3];
+};
+
+/* Rate limiter: per subject, lock, operation and reason. */
+struct bpflock_limit_key {
+	__u32 tgid;
+	__u8 lock;
+	__u8 op;
+	__u16 reason;
+};
+
+struct bpflock_limit {
+	__u64 since;	/* start of the window, ns of CLOCK_BOOTTIME */
+	__u64 object;	/* the last object an event was sent for */
+	__u32 sent;	/* events sent in this window */
+	__u32 repeats;	/* suppressed since the last event */
+};
+
+/* A task of bpflock itself, or its canary. Never inherited; exec drops it. */
+struct bpflock_own {
+	__u64 exec_id;	/* task_struct.self_exec_id when it entered */
+	__u32 canary;
+	__u32 pad;
+};
+
+/* A record of the ring buffer. path_len bytes of path follow, without a terminating NUL; the rest is not defined. */
+struct bpflock_event {
+	__u32 size;	/* of the whole record as reserved, bytes */
+	__u32 path_len;
+	__u64 time;	/* ns of CLOCK_BOOTTIME */
+	__u64 cgroup;	/* id in the unified hierarchy */
+	__u64 object;	/* what tells two objects of one operation apart: an inode number, or 0 */
+	__u32 tgid;
+	__u32 pid;
+	__u32 ppid;
+	__u32 uid;	/* in the initial user namespace */
+	enum bpflock_lock lock;
+	enum bpflock_event_type type;
+	enum bpflock_reason reason;
+	__u32 op;
+	__s32 retval;
+	__u32 repeats;	/* events of this kind suppressed since the one before */
+	char comm[COMM_LEN];
+	char pcomm[COMM_LEN];
+};
+
+/* prctl(PRCTL_BPFLOCK, key[0], key[1], key[2], mode): see guard.bpf.c */
+#define PRCTL_BPFLOCK 0x62706c6b /* "bplk" */
+enum bpflock_enter {
+	ENTER_LEAVE = 0,
+	ENTER_OWN = 1,
+	ENTER_CANARY = 2,
+};
+
+#endif

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * bpfrestrict: nobody outside the host uses bpf(2).
+ *
+ *  lsm/bpf               every command of bpf(2), before anything else happens; the command is an operation.
+ *  lsm/locked_down       programs that write to user memory (bpf_write), which a plain "load a program" does not tell.
+ *
+ * Even `restricted` must leave bpflock itself able to report, reload and unlock: the tasks that entered (guard.bpf.c)
+ * are exempt, by task, not by name, and not their children.
+ */
+#include "common.bpf.h"
+
+/* Numbers of enum bpf_cmd are stable. From 7.x on, a flag bit may be set in the command (BPF_COMMON_ATTRS). */
+#define BPF_CMD_MASK 0xffff
+
+/*
+ * No `ret` here: its place differs (7.3 passes whether the kernel itself calls, 6.12 does not). Nothing is lost: after
+ * a program that denied, the trampoline runs no other.
+ */
+SEC("lsm/bpf")
+int BPF_PROG(bpfrestrict_bpf, int cmd)
+{
+	u32 command = cmd & BPF_CMD_MASK;
+	struct access access = {
+		.lock = LOCK_BPFRESTRICT,
+		.type = EVENT_LSM_BPF,
+		.op = command < OP_EXTRA ? command : OP_OTHER,
+	};
+	enum bpflock_reason reason;
+
+	/* Only a command that does not exist may be the canary's: the hot ones save the look-up. */
+	if (unlikely(access.op == OP_OTHER)) {
+		int denied = canary(own_task());
+
+		if (denied)
+			return denied;
+	}
+	reason = decide(access.op);
+	if (denies(reason) && own_task())
+		reason = REASON_ALLOW_BPFLOCK;
+	return conclude(&access, reason);
+}
+
+SEC("lsm/locked_down")
+int BPF_PROG(bpfrestrict_locked_down, enum lockdown_reason what, int ret)
+{
+	struct access access = {
+		.lock = LOCK_BPFRESTRICT,
+		.type = EVENT_LSM_LOCKED_DOWN,
+		.op = OP_EXTRA,
+	};
+
+	if (ret)
+		return ret;
+	if (what != bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_BPF_WRITE_USER))
+		return 0;
+	return enforce(&access);
+}

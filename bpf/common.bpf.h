@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What every lock shares: the decision by profile, the exact counters, the limited events.
+ *
+ * Order matters for cost: a hook first finds out whether it is concerned at all, then decides, then counts; only what
+ * is new (a denial, a subject not seen just before) pays for the limiter and the event.
+ */
+#ifndef BPFLOCK_COMMON_BPF_H
+#define BPFLOCK_COMMON_BPF_H
+
+#include "vmlinux.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "bpflock.h"
+
+#define EPERM 1
+#define ECANCELED 125
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* A subject that repeats itself gets one event per window, and at most SENT_MAX for different objects. */
+#define WINDOW_NS (10ULL * 1000000000)
+#define SENT_MAX 20
+/* Deeper cgroups than this are not searched for an exception: their tasks are denied. */
+#define CGROUP_DEPTH 128
+
+char LICENSE[] SEC("license") = "GPL";
+
+const volatile struct bpflock_config config;
+
+/* Shared by all locks, pinned in /sys/fs/bpf/bpflock. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1024 * 1024); /* bytes; user space may set another size before load */
+} bpflock_events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, u64); /* cgroup id */
+	__type(value, u32); /* enum bpflock_profile */
+} bpflock_cgroupmap SEC(".maps");
+
+/* Entries in bpflock_cgroupmap, kept by user space: while it is 0, no hook searches the map. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u32);
+} bpflock_cgroups SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct bpflock_own);
+} bpflock_own SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct bpflock_limit_key);
+	__type(value, struct bpflock_limit);
+} bpflock_limits SEC(".maps");
+
+/* This lock's own: OPS counters for each possible CPU. User space sets max_entries before load. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, OPS);
+	__type(key, u32);
+	__type(value, struct bpflock_counter);
+} counters SEC(".maps");
+
+/* What one access is about, as the hook found it. */
+struct access {
+	enum bpflock_lock lock;
+	enum bpflock_event_type type;
+	u32 op;
+	u64 object;
+	const struct path *path; /* resolved with bpf_d_path(): only in hooks where the kernel allows it */
+	const char *name; /* a string in kernel memory */
+};
+
+/* The task's record if it is one of bpflock's own and has not called exec since. */
+static __always_inline struct bpflock_own *own_task(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct bpflock_own *own = bpf_task_storage_get(&bpflock_own, task, 0, 0);
+
+	return own && own->exec_id == task->self_exec_id ? own : 0;
+}
+
+/* On the host: active pid namespace and network namespace are both the initial ones. */
+static __always_inline bool on_host(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	/* Level 0 is the initial pid namespace and no other. thread_pid is the active one: unshare() does not move it. */
+	return task->thread_pid->level == 0 && task->nsproxy->net_ns->ns.inum == config.init_net;
+}
+
+static __noinline u32 search_cgroups(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	int level = task->cgroups->dfl_cgrp->level;
+
+	for (int i = 0; i < CGROUP_DEPTH; i++) {
+		u64 id;
+		u32 *profile;
+
+		if (level < 0)
+			return PROFILE_NONE;
+		id = bpf_get_current_ancestor_cgroup_id(level--);
+		profile = bpf_map_lookup_elem(&bpflock_cgroupmap, &id);
+		if (profile)
+			return *profile;
+	}
+	return level < 0 ? PROFILE_NONE : PROFILE_RESTRICTED;
+}
+
+/* The profile of the nearest ancestor cgroup in the map, or PROFILE_NONE. */
+static __always_inline u32 cgroup_profile(void)
+{
+	u32 zero = 0;
+	u32 *entries = bpf_map_lookup_elem(&bpflock_cgroups, &zero);
+
+	if (likely(entries && !*entries))
+		return PROFILE_NONE;
+	return search_cgroups();
+}
+
+static __always_inline bool denies(enum bpflock_reason reason)
+{
+	return reason >= REASON_DENIED_BASELINE;
+}
+
+static __always_inline enum bpflock_reason decide(u32 op)
+{
+	u64 bit = 1ULL << (op & (OPS - 1));
+	u32 cgroup = cgroup_profile();
+
+	if (config.profile != PROFILE_RESTRICTED && config.block & bit)
+		return REASON_DENIED_BLOCKED;
+	if (unlikely(cgroup)) {
+		if (cgroup == PROFILE_ALLOW)
+			return REASON_ALLOW_CGROUP;
+		if (cgroup != PROFILE_BASELINE)
+			return REASON_DENIED_CGROUP_RESTRICTED;
+		if (on_host())
+			return REASON_BASELINE;
+		return config.allow & bit ? REASON_BASELINE_ALLOWED : REASON_DENIED_CGROUP_BASELINE;
+	}
+	if (config.profile == PROFILE_ALLOW)
+		return REASON_ALLOW_PRIVILEGED;
+	if (config.profile != PROFILE_BASELINE)
+		return REASON_DENIED_RESTRICTED;
+	if (on_host())
+		return REASON_BASELINE;
+	return config.allow & bit ? REASON_BASELINE_ALLOWED : REASON_DENIED_BASELINE;
+}
+
+static __always_inline struct bpflock_counter *counter_of(u32 op)
+{
+	u32 index = bpf_get_smp_processor_id() * OPS + (op & (OPS - 1));
+
+	return bpf_map_lookup_elem(&counters, &index);
+}
+
+/* Whether to send an event, and how many were suppressed before it. */
+static __always_inline bool limit(const struct access *access, enum bpflock_reason reason, u32 tgid, u32 *repeats)
+{
+	u64 now = bpf_ktime_get_boot_ns();
+	struct bpflock_limit_key key = {
+		.tgid = tgid,
+		.lock = access->lock,
+		.op = access->op,
+		.reason = reason,
+	};
+	struct bpflock_limit *limit = bpf_map_lookup_elem(&bpflock_limits, &key);
+
+	if (!limit) {
+		struct bpflock_limit first = { .since = now, .object = access->object, .sent = 1 };
+
+		bpf_map_update_elem(&bpflock_limits, &key, &first, BPF_ANY);
+		return true;
+	}
+	if (now - limit->since >= WINDOW_NS) {
+		limit->since = now;
+		limit->sent = 0;
+	} else if (limit->object == access->object || limit->sent >= SENT_MAX) {
+		__sync_fetch_and_add(&limit->repeats, 1);
+		return false;
+	}
+	limit->sent++;
+	limit->object = access->object;
+	*repeats = limit->repeats;
+	limit->repeats = 0;
+	return true;
+}
+
+static __always_inline void fill(struct bpflock_event *event, const struct access *access, enum bpflock_reason reason,
+				 int retval, u32 repeats)
+{
+	/* The plain helper, not bpf_get_current_task_btf(): cgroup programs have only this one on 6.1. */
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+
+	event->path_len = 0;
+	event->time = bpf_ktime_get_boot_ns();
+	event->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	event->object = access->object;
+	event->tgid = BPF_CORE_READ(task, tgid);
+	event->pid = BPF_CORE_READ(task, pid);
+	event->ppid = BPF_CORE_READ(parent, tgid);
+	event->uid = BPF_CORE_READ(task, cred, uid.val);
+	event->lock = access->lock;
+	event->type = access->type;
+	event->reason = reason;
+	event->op = access->op;
+	event->retval = retval;
+	event->repeats = repeats;
+	BPF_CORE_READ_STR_INTO(&event->comm, task, comm);
+	BPF_CORE_READ_STR_INTO(&event->pcomm, parent, comm);
+}
+
+struct event_short {
+	struct bpflock_event event;
+	char path[PATH_SHORT];
+};
+
+struct event_long {
+	struct bpflock_event event;
+	char path[PATH_LONG];
+};
+
+/* The length of the path without its NUL, or negative. */
+static __always_inline long read_path(char *buffer, u32 size, const struct access *access)
+{
+	long length;
+
+	if (access->path)
+		length = bpf_d_path((struct path *)access->path, buffer, size);
+	else
+		length = bpf_probe_read_kernel_str(buffer, size, access->name);
+	return length > 0 ? length - 1 : length;
+}
+
+/*
+ * No wake-up for each record: the reader drains in batches on a timer. Only a ring filled by a quarter wakes it.
+ */
+static __always_inline u64 wakeup(void)
+{
+	return bpf_ringbuf_query(&bpflock_events, BPF_RB_AVAIL_DATA) > 256 * 1024 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+/* Send the event; false if the ring buffer is full. */
+static __noinline bool send(const struct access *access, enum bpflock_reason reason, int retval, u32 repeats)
+{
+	struct bpflock_event *event;
+
+	if (access->path || access->name) {
+		struct event_short *brief = bpf_ringbuf_reserve(&bpflock_events, sizeof(*brief), 0);
+		struct event_long *full;
+		long length;
+
+		if (!brief)
+			return false;
+		length = read_path(brief->path, PATH_SHORT, access);
+		if (length >= 0 && length < PATH_SHORT - 1) {
+			brief->event.size = sizeof(*brief);
+			fill(&brief->event, access, reason, retval, repeats);
+			brief->event.path_len = length;
+			bpf_ringbuf_submit(brief, wakeup());
+			return true;
+		}
+		bpf_ringbuf_discard(brief, BPF_RB_NO_WAKEUP);
+		full = bpf_ringbuf_reserve(&bpflock_events, sizeof(*full), 0);
+		if (!full)
+			return false;
+		length = read_path(full->path, PATH_LONG, access);
+		full->event.size = sizeof(*full);
+		fill(&full->event, access, reason, retval, repeats);
+		full->event.path_len = length > 0 ? length : 0;
+		bpf_ringbuf_submit(full, wakeup());
+		return true;
+	}
+	event = bpf_ringbuf_reserve(&bpflock_events, sizeof(*event), 0);
+	if (!event)
+		return false;
+	event->size = sizeof(*event);
+	fill(event, access, reason, retval, repeats);
+	bpf_ringbuf_submit(event, wakeup());
+	return true;
+}
+
+/* Kept out of line: the path that most accesses take stays short. */
+static __noinline void report(const struct access *access, enum bpflock_reason reason, u32 tgid, int retval,
+			      struct bpflock_counter *counter)
+{
+	u32 repeats = 0;
+
+	if (!limit(access, reason, tgid, &repeats))
+		__sync_fetch_and_add(&counter->limited, 1);
+	else if (!send(access, reason, retval, repeats))
+		__sync_fetch_and_add(&counter->dropped, 1);
+}
+
+/*
+ * Count the decision, report it, and give the hook's return value. A counter that cannot be found (more CPUs than
+ * possible: never) denies: nothing may pass uncounted.
+ */
+static __always_inline int conclude(const struct access *access, enum bpflock_reason reason)
+{
+	struct bpflock_counter *counter = counter_of(access->op);
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	u64 who;
+
+	if (!counter)
+		return -EPERM;
+	if (denies(reason)) {
+		__sync_fetch_and_add(&counter->denied, 1);
+		report(access, reason, tgid, -EPERM, counter);
+		return -EPERM;
+	}
+	__sync_fetch_and_add(&counter->allowed, 1);
+	/* The same process again, as every loop over an allowed operation does. */
+	who = (u64)tgid << 32 | ((u32)(access->object ^ access->object >> 32) ^ (u32)reason << 28);
+	if (likely(counter->last == who)) {
+		__sync_fetch_and_add(&counter->limited, 1);
+		return 0;
+	}
+	counter->last = who;
+	report(access, reason, tgid, 0, counter);
+	return 0;
+}
+
+/*
+ * The canary is denied by every hook, without a side effect, to prove that the hook fires. Its errno tells it from
+ * every other denial. Returns 0 if the current task is not the canary.
+ */
+static __always_inline int canary(const struct bpflock_own *own)
+{
+	struct bpflock_counter *counter;
+
+	if (!own || !own->canary)
+		return 0;
+	counter = counter_of(OP_CANARY);
+	if (counter)
+		__sync_fetch_and_add(&counter->denied, 1);
+	return -ECANCELED;
+}
+
+/* For hooks that are not on a hot path: the canary, then the decision. */
+static __always_inline int enforce(const struct access *access)
+{
+	int denied = canary(own_task());
+
+	return denied ? denied : conclude(access, decide(access->op));
+}
+
+#endif

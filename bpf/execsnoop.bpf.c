@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * execsnoop: every program that starts is seen.
+ *
+ * tp_btf/sched_process_exec fires once an exec has succeeded, with the name that was asked for. The tracepoints of the
+ * system calls themselves would make every system call of every task slower. What was denied is told by the lock
+ * that denied it.
+ */
+#include "common.bpf.h"
+
+enum execsnoop_op {
+	EXEC_EXECVE = 0,
+	EXEC_EXECVEAT = 1,
+};
+
+enum execsnoop_op execsnoop_op_unused;
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(execsnoop_sched_process_exec, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
+{
+	struct access access = { .lock = LOCK_EXECSNOOP, .name = bprm->filename };
+	struct bpflock_counter *counter;
+
+	if (config.profile == PROFILE_FILTER && cgroup_profile() == PROFILE_NONE)
+		return 0;
+	/* Set only for execveat() relative to a descriptor; the kernel runs the rest as execve() does. */
+	access.op = bprm->fdpath ? EXEC_EXECVEAT : EXEC_EXECVE;
+	access.type = bprm->fdpath ? EVENT_SYSCALL_EXECVEAT : EVENT_SYSCALL_EXECVE;
+	counter = counter_of(access.op);
+	if (!counter)
+		return 0;
+	__sync_fetch_and_add(&counter->allowed, 1);
+	/* Not limited: each exec is another program, and costs thousands of times more than its event. */
+	if (!send(&access, REASON_TRACED, 0, 0))
+		__sync_fetch_and_add(&counter->dropped, 1);
+	return 0;
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * kimglock: nobody outside the host reads or changes the running kernel image.
+ *
+ * lsm/locked_down is the kernel's own list of the ways in (/dev/mem, kexec, MSR, kprobes, ...): every place where the
+ * kernel's lockdown would refuse asks it, with the reason as the operation. What it does not cover is closed here:
+ *
+ *  lsm/file_open         opening an MSR device for reading, debugfs files of mode 0444, PCI configuration space and
+ *                        I/O port resources for reading (sysfs and /proc/bus/pci).
+ *  lsm/kernel_load_data, lsm/kernel_read_file
+ *                        kexec images: kexec_file_load() of a signed image asks locked_down nothing.
+ *
+ * Not done here: module loading (kmodlock, although unsigned_module is also a reason of locked_down), writes to
+ * /proc/sysrq-trigger, reboot(2).
+ */
+#include "common.bpf.h"
+
+#define S_IFMT 00170000
+#define S_IFREG 0100000
+#define S_IFCHR 0020000
+#define MSR_MAJOR 202 /* Documentation/admin-guide/devices.txt */
+#define DEBUGFS_MAGIC 0x64626720
+#define SYSFS_MAGIC 0x62656572
+#define PROC_SUPER_MAGIC 0x9fa0
+
+#define reason_number(name) bpf_core_enum_value(enum lockdown_reason, name)
+
+SEC("lsm/locked_down")
+int BPF_PROG(kimglock_locked_down, enum lockdown_reason what, int ret)
+{
+	struct access access = {
+		.lock = LOCK_KIMGLOCK,
+		.type = EVENT_LSM_LOCKED_DOWN,
+		.op = what < OP_OTHER ? what : OP_OTHER,
+	};
+	struct bpflock_own *own;
+	enum bpflock_reason reason;
+	int denied;
+
+	if (ret)
+		return ret;
+	own = own_task();
+	denied = canary(own);
+	if (denied)
+		return denied;
+	reason = decide(access.op);
+	/* bpflock's own programs read the kernel: without this, no lock could be loaded after this one. */
+	if (own && denies(reason) && what == reason_number(LOCKDOWN_BPF_READ_KERNEL))
+		reason = REASON_ALLOW_BPFLOCK;
+	return conclude(&access, reason);
+}
+
+/* Whether the dentry's name is one of a PCI function's, like 0000:00:1f.2 (the domain may be longer). */
+static __always_inline bool is_pci_function(struct dentry *dentry)
+{
+	char name[16] = {};
+	long length = bpf_probe_read_kernel_str(name, sizeof(name), dentry->d_name.name);
+
+	/* length counts the NUL: DDDD:BB:DD.F is 13, and a domain has up to 8 digits more than nothing. */
+	if (length < 13 || length > 16)
+		return false;
+	for (int i = 10; i < 14; i++) {
+		if (i == length - 3)
+			return name[i] == '.' && name[i - 3] == ':' && name[i - 6] == ':';
+	}
+	return false;
+}
+
+/* sysfs: config, rom, resourceN, resourceN_wc of a PCI function. */
+static __always_inline bool is_pci_sysfs(struct dentry *dentry)
+{
+	u32 length = dentry->d_name.len;
+	char name[12] = {};
+
+	if (length != 3 && length != 6 && length != 9 && length != 12)
+		return false;
+	bpf_probe_read_kernel_str(name, sizeof(name), dentry->d_name.name);
+	if (bpf_strncmp(name, 9, "resource") && bpf_strncmp(name, 8, "resource") && bpf_strncmp(name, 7, "config") &&
+	    bpf_strncmp(name, 4, "rom"))
+		return false;
+	return is_pci_function(dentry->d_parent);
+}
+
+/* /proc/bus/pci/BB/DD.F or /proc/bus/pci/DDDD:BB/DD.F */
+static __always_inline bool is_pci_proc(struct dentry *dentry)
+{
+	struct dentry *pci = dentry->d_parent->d_parent;
+	char name[4] = {};
+
+	if (dentry->d_name.len != 4 || pci->d_name.len != 3)
+		return false;
+	bpf_probe_read_kernel_str(name, sizeof(name), pci->d_name.name);
+	return bpf_strncmp(name, 4, "pci") == 0;
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(kimglock_file_open, struct file *file, int ret)
+{
+	struct access access = { .lock = LOCK_KIMGLOCK, .type = EVENT_LSM_FILE_OPEN };
+	struct inode *inode = file->f_inode;
+	unsigned long magic;
+	u32 kind;
+
+	if (ret)
+		return ret;
+	kind = inode->i_mode & S_IFMT;
+	if (likely(kind == S_IFREG)) {
+		magic = inode->i_sb->s_magic;
+		if (magic == DEBUGFS_MAGIC)
+			access.op = reason_number(LOCKDOWN_DEBUGFS);
+		else if ((magic == SYSFS_MAGIC && is_pci_sysfs(file->f_path.dentry)) ||
+			 (magic == PROC_SUPER_MAGIC && is_pci_proc(file->f_path.dentry)))
+			access.op = reason_number(LOCKDOWN_PCI_ACCESS);
+		else
+			return 0;
+	} else if (kind == S_IFCHR && inode->i_rdev >> 20 == MSR_MAJOR) {
+		access.op = reason_number(LOCKDOWN_MSR);
+	} else {
+		return 0;
+	}
+	access.object = inode->i_ino;
+	access.path = &file->f_path;
+	return enforce(&access);
+}
+
+SEC("lsm/kernel_load_data")
+int BPF_PROG(kimglock_kernel_load_data, enum kernel_load_data_id id, bool contents, int ret)
+{
+	struct access access = {
+		.lock = LOCK_KIMGLOCK,
+		.type = EVENT_LSM_KERNEL_LOAD_DATA,
+		.op = reason_number(LOCKDOWN_KEXEC),
+	};
+
+	if (ret)
+		return ret;
+	if (id != bpf_core_enum_value(enum kernel_load_data_id, LOADING_KEXEC_IMAGE) &&
+	    id != bpf_core_enum_value(enum kernel_load_data_id, LOADING_KEXEC_INITRAMFS))
+		return 0;
+	return enforce(&access);
+}
+
+SEC("lsm/kernel_read_file")
+int BPF_PROG(kimglock_kernel_read_file, struct file *file, enum kernel_read_file_id id, bool contents, int ret)
+{
+	struct access access = {
+		.lock = LOCK_KIMGLOCK,
+		.type = EVENT_LSM_KERNEL_READ_FILE,
+		.op = reason_number(LOCKDOWN_KEXEC),
+	};
+
+	if (ret)
+		return ret;
+	if (id != bpf_core_enum_value(enum kernel_read_file_id, READING_KEXEC_IMAGE) &&
+	    id != bpf_core_enum_value(enum kernel_read_file_id, READING_KEXEC_INITRAMFS))
+		return 0;
+	access.object = file->f_inode->i_ino;
+	access.path = &file->f_path;
+	return enforce(&access);
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * kmodlock: nobody outside the host loads a kernel module, or makes the kernel load one.
+ *
+ *  lsm/kernel_read_file, lsm/kernel_load_data
+ *                        finit_module(2) and init_module(2), by their module ids only: the same hooks serve firmware,
+ *                        kexec images and certificates.
+ *  lsm/kernel_module_request
+ *                        the task whose socket(2), mount(2), ... needs a module. It must be decided here: the modprobe
+ *                        that the kernel then starts runs as root in the host's namespaces, whoever asked.
+ *  lsm/locked_down       modules without a valid signature, and unsafe module parameters, also through sysfs.
+ *
+ * Not done here: unloading, which has no hook of its own.
+ */
+#include "common.bpf.h"
+
+enum kmodlock_op {
+	KMOD_LOAD_MODULE = 0,
+	KMOD_AUTOLOAD_MODULE = 1,
+	KMOD_UNSIGNED_MODULE = 2,
+	KMOD_UNSAFE_MODULE_PARAMETERS = 3,
+};
+
+/* Emits the enumeration into BTF, from where user space reads it. */
+enum kmodlock_op kmodlock_op_unused;
+
+SEC("lsm/kernel_read_file")
+int BPF_PROG(kmodlock_kernel_read_file, struct file *file, enum kernel_read_file_id id, bool contents, int ret)
+{
+	struct access access = {
+		.lock = LOCK_KMODLOCK,
+		.type = EVENT_LSM_KERNEL_READ_FILE,
+		.op = KMOD_LOAD_MODULE,
+	};
+
+	if (ret)
+		return ret;
+	if (id != bpf_core_enum_value(enum kernel_read_file_id, READING_MODULE) &&
+	    !(bpf_core_enum_value_exists(enum kernel_read_file_id, READING_MODULE_COMPRESSED) &&
+	      id == bpf_core_enum_value(enum kernel_read_file_id, READING_MODULE_COMPRESSED)))
+		return 0;
+	access.object = file->f_inode->i_ino;
+	access.path = &file->f_path;
+	return enforce(&access);
+}
+
+SEC("lsm/kernel_load_data")
+int BPF_PROG(kmodlock_kernel_load_data, enum kernel_load_data_id id, bool contents, int ret)
+{
+	struct access access = {
+		.lock = LOCK_KMODLOCK,
+		.type = EVENT_LSM_KERNEL_LOAD_DATA,
+		.op = KMOD_LOAD_MODULE,
+	};
+
+	if (ret)
+		return ret;
+	if (id != bpf_core_enum_value(enum kernel_load_data_id, LOADING_MODULE) &&
+	    !(bpf_core_enum_value_exists(enum kernel_load_data_id, LOADING_MODULE_COMPRESSED) &&
+	      id == bpf_core_enum_value(enum kernel_load_data_id, LOADING_MODULE_COMPRESSED)))
+		return 0;
+	return enforce(&access);
+}
+
+SEC("lsm/kernel_module_request")
+int BPF_PROG(kmodlock_kernel_module_request, char *module, int ret)
+{
+	struct access access = {
+		.lock = LOCK_KMODLOCK,
+		.type = EVENT_LSM_KERNEL_MODULE_REQUEST,
+		.op = KMOD_AUTOLOAD_MODULE,
+		.name = module,
+	};
+	u64 prefix[2] = {};
+
+	if (ret)
+		return ret;
+	/* Two module names of one process are two objects; their first 16 bytes tell most apart. */
+	bpf_probe_read_kernel_str(prefix, sizeof(prefix), module);
+	access.object = prefix[0] ^ prefix[1];
+	return enforce(&access);
+}
+
+SEC("lsm/locked_down")
+int BPF_PROG(kmodlock_locked_down, enum lockdown_reason what, int ret)
+{
+	struct access access = { .lock = LOCK_KMODLOCK, .type = EVENT_LSM_LOCKED_DOWN };
+
+	if (ret)
+		return ret;
+	if (what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_MODULE_SIGNATURE))
+		access.op = KMOD_UNSIGNED_MODULE;
+	else if (what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_MODULE_PARAMETERS))
+		access.op = KMOD_UNSAFE_MODULE_PARAMETERS;
+	else
+		return 0;
+	return enforce(&access);
+}

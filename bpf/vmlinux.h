@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The kernel types that the programs read, declared by hand: only the fields used, relocated by CO-RE at load
+ * against the running kernel's BTF. One object serves every supported kernel.
+ */
+#ifndef BPFLOCK_VMLINUX_H
+#define BPFLOCK_VMLINUX_H
+#define __VMLINUX_H__ /* tells libbpf's headers to use the kernel's names for registers */
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+typedef signed char __s8;
+typedef short __s16;
+typedef int __s32;
+typedef long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __u32 u32;
+typedef __u64 u64;
+typedef __s32 s32;
+typedef __s64 s64;
+typedef int pid_t;
+typedef u32 dev_t;
+typedef _Bool bool;
+enum { false, true };
+
+/* uapi/linux/bpf.h: stable numbers. */
+enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_RINGBUF = 27,
+	BPF_MAP_TYPE_TASK_STORAGE = 29,
+};
+enum {
+	BPF_ANY = 0,
+	BPF_F_NO_PREALLOC = 1,
+	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
+	BPF_RB_NO_WAKEUP = 1,
+	BPF_RB_FORCE_WAKEUP = 2,
+	BPF_RB_AVAIL_DATA = 0,
+};
+struct bpf_sysctl {
+	__u32 write;
+	__u32 file_pos;
+};
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct list_head {
+	struct list_head *next;
+};
+
+struct qstr {
+	u32 len;
+	const unsigned char *name;
+};
+
+struct super_block;
+struct inode {
+	unsigned short i_mode;
+	struct super_block *i_sb;
+	unsigned long i_ino;
+	union {
+		const unsigned int i_nlink;
+		unsigned int __i_nlink;
+	};
+	dev_t i_rdev;
+};
+
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
+struct super_block {
+	unsigned long s_magic;
+};
+
+/* A superblock keeps its mounts on a list through mnt_instance (6.1, 6.12) or on a chain through mnt_next_for_sb (7.3). */
+struct super_block___list {
+	struct list_head s_mounts;
+};
+struct mount___list {
+	struct list_head mnt_instance;
+};
+struct mount___chain {
+	struct mount___chain *mnt_next_for_sb;
+};
+struct super_block___chain {
+	struct mount___chain *s_mounts;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+struct file {
+	struct path f_path;
+	struct inode *f_inode;
+};
+
+struct anon_vma;
+struct vm_area_struct {
+	struct file *vm_file;
+	struct anon_vma *anon_vma;
+};
+
+struct linux_binprm {
+	struct file *file;
+	const char *filename;
+	const char *fdpath;
+	char buf[256];
+};
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+struct nsproxy {
+	struct net *net_ns;
+};
+
+struct pid {
+	unsigned int level;
+};
+
+struct kernfs_node {
+	u64 id;
+};
+
+struct cgroup {
+	int level;
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
+typedef struct {
+	u32 val;
+} kuid_t;
+
+struct cred {
+	kuid_t uid;
+};
+
+struct task_struct {
+	pid_t pid;
+	pid_t tgid;
+	struct task_struct *real_parent;
+	struct pid *thread_pid;
+	const struct cred *cred;
+	struct nsproxy *nsproxy;
+	struct css_set *cgroups;
+	u64 self_exec_id;
+	char comm[16];
+};
+
+/* Numbers of these differ between kernels: read only through bpf_core_enum_value(). */
+enum lockdown_reason {
+	LOCKDOWN_KEXEC = 4,
+	LOCKDOWN_PCI_ACCESS = 6,
+	LOCKDOWN_MSR = 8,
+	LOCKDOWN_DEBUGFS = 15,
+	LOCKDOWN_MODULE_SIGNATURE = 1,
+	LOCKDOWN_MODULE_PARAMETERS = 13,
+	LOCKDOWN_BPF_WRITE_USER = 17,
+	LOCKDOWN_BPF_READ_KERNEL = 24,
+};
+enum kernel_read_file_id {
+	READING_MODULE = 2,
+	READING_KEXEC_IMAGE = 3,
+	READING_KEXEC_INITRAMFS = 4,
+	READING_MODULE_COMPRESSED = 7, /* in 7.3, not in 6.12 */
+};
+enum bpf_func_id {
+	BPF_FUNC_loop = 181,
+};
+enum kernel_load_data_id {
+	LOADING_MODULE = 2,
+	LOADING_KEXEC_IMAGE = 3,
+	LOADING_KEXEC_INITRAMFS = 4,
+	LOADING_MODULE_COMPRESSED = 7, /* in 7.3, not in 6.12 */
+};
+
+#pragma clang attribute pop
+
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
+};
+union bpf_attr;
+
+#endif

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The locks and tracers, one module each."""
+
+from collections.abc import Mapping
+
+from bpflock.errors import UsageError, nearest
+from bpflock.locks.bpfrestrict import BPFRESTRICT
+from bpflock.locks.execsnoop import EXECSNOOP
+from bpflock.locks.filelesslock import FILELESSLOCK
+from bpflock.locks.kimglock import KIMGLOCK
+from bpflock.locks.kmodlock import KMODLOCK
+from bpflock.locks.model import Lock
+
+# In the order in which they are enforced and shown.
+LOCKS: Mapping[str, Lock] = {lock.name: lock for lock in (KIMGLOCK, KMODLOCK, BPFRESTRICT, FILELESSLOCK, EXECSNOOP)}
+
+
+def find_lock(name: str) -> Lock:
+    """The lock of that name. Raises UsageError with the nearest one."""
+    if name not in LOCKS:
+        raise UsageError(f"there is no lock '{name}'", hint=nearest(name, LOCKS))
+    return LOCKS[name]

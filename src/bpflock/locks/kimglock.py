@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kimglock: reading or changing the running kernel image. See bpf/kimglock.bpf.c."""
+
+from bpflock.locks.model import Lock, Operation
+
+_MEMORY = ("dev_mem", "kcore", "kprobes", "dbg_write_kernel", "dbg_read_kernel", "xmon", "xmon_wr", "xfrm_secret")
+_HARDWARE = (
+    "pci_access",
+    "ioport",
+    "msr",
+    "acpi_tables",
+    "device_tree",
+    "pcmcia_cis",
+    "tiocsserial",
+    "efi_test",
+    "mmiotrace",
+)
+
+# text: lockdown_reasons[] in the kernel's security/security.c
+KIMGLOCK = Lock(
+    name="kimglock",
+    summary="reading or changing the running kernel image",
+    operations=(
+        Operation(
+            "unsigned_module",
+            "LOCKDOWN_MODULE_SIGNATURE",
+            "load a module without a valid signature",
+            "unsigned module loading",
+        ),
+        Operation("dev_mem", "LOCKDOWN_DEV_MEM", "open /dev/mem or /dev/port", "/dev/mem,kmem,port"),
+        Operation("efi_test", "LOCKDOWN_EFI_TEST", "open /dev/efi_test", "/dev/efi_test access"),
+        Operation("kexec", "LOCKDOWN_KEXEC", "load another kernel to boot", "kexec of unsigned images"),
+        Operation("hibernation", "LOCKDOWN_HIBERNATION", "hibernate, or read a hibernation image", "hibernation"),
+        Operation(
+            "pci_access", "LOCKDOWN_PCI_ACCESS", "reach PCI memory, ports or configuration space", "direct PCI access"
+        ),
+        Operation("ioport", "LOCKDOWN_IOPORT", "ioperm(2) and iopl(2)", "raw io port access"),
+        Operation("msr", "LOCKDOWN_MSR", "read or write model-specific registers", "raw MSR access"),
+        Operation("acpi_tables", "LOCKDOWN_ACPI_TABLES", "replace ACPI tables", "modifying ACPI tables"),
+        Operation("device_tree", "LOCKDOWN_DEVICE_TREE", "change the device tree", "modifying device tree contents"),
+        Operation("pcmcia_cis", "LOCKDOWN_PCMCIA_CIS", "write PCMCIA card information", "direct PCMCIA CIS storage"),
+        Operation(
+            "tiocsserial",
+            "LOCKDOWN_TIOCSSERIAL",
+            "move a serial port's I/O address",
+            "reconfiguration of serial port IO",
+        ),
+        Operation(
+            "unsafe_module_parameters",
+            "LOCKDOWN_MODULE_PARAMETERS",
+            "set hardware parameters of a module",
+            "unsafe module parameters",
+        ),
+        Operation("mmiotrace", "LOCKDOWN_MMIOTRACE", "trace memory-mapped I/O", "unsafe mmio"),
+        Operation("debugfs", "LOCKDOWN_DEBUGFS", "open a file of debugfs", "debugfs access"),
+        Operation(
+            "xmon_wr", "LOCKDOWN_XMON_WR", "write through the xmon debugger", "xmon write access", aliases=("xmon_rw",)
+        ),
+        Operation(
+            "bpf_write",
+            "LOCKDOWN_BPF_WRITE_USER",
+            "load a BPF program that writes to user memory",
+            "use of bpf to write user RAM",
+            aliases=("bpf_write_user",),
+        ),
+        Operation(
+            "dbg_write_kernel",
+            "LOCKDOWN_DBG_WRITE_KERNEL",
+            "write kernel memory with kgdb or kdb",
+            "use of kgdb/kdb to write kernel RAM",
+        ),
+        Operation(
+            "rtas_error_injection",
+            "LOCKDOWN_RTAS_ERROR_INJECTION",
+            "inject errors into the firmware",
+            "RTAS error injection",
+        ),
+        Operation(
+            "xen_user_actions",
+            "LOCKDOWN_XEN_USER_ACTIONS",
+            "privileged Xen calls from user space",
+            "Xen guest user action",
+        ),
+        Operation("kcore", "LOCKDOWN_KCORE", "read /proc/kcore", "/proc/kcore access"),
+        Operation("kprobes", "LOCKDOWN_KPROBES", "create kprobes", "use of kprobes", requires=("tracefs",)),
+        Operation(
+            "bpf_read",
+            "LOCKDOWN_BPF_READ_KERNEL",
+            "load a BPF program that reads kernel memory",
+            "use of bpf to read kernel RAM",
+            aliases=("bpf_read_kernel",),
+        ),
+        Operation(
+            "dbg_read_kernel",
+            "LOCKDOWN_DBG_READ_KERNEL",
+            "read kernel memory with kgdb or kdb",
+            "use of kgdb/kdb to read kernel RAM",
+        ),
+        Operation("perf", "LOCKDOWN_PERF", "sample registers of the kernel with perf", "unsafe use of perf"),
+        Operation("tracefs", "LOCKDOWN_TRACEFS", "open a file of tracefs", "use of tracefs"),
+        Operation("xmon", "LOCKDOWN_XMON_RW", "read through the xmon debugger", "xmon read and write access"),
+        Operation("xfrm_secret", "LOCKDOWN_XFRM_SECRET", "see the keys of IPsec states", "xfrm SA secret"),
+    ),
+    groups={
+        "@bpf": ("bpf_write", "bpf_read"),
+        "@modules": ("unsigned_module", "unsafe_module_parameters"),
+        "@memory": _MEMORY,
+        "@hardware": _HARDWARE,
+    },
+    kernel_enum=("lockdown_reason", "LOCKDOWN_"),
+)

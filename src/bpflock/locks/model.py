@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a lock is: its profiles, its operations, and how a user's words become both."""
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from bpflock.errors import UsageError, nearest
+
+
+class Profile(enum.StrEnum):
+    """How strict a lock is, or what a tracer traces. The values are those of `enum bpflock_profile`, in lower case."""
+
+    NONE = "none"
+    ALLOW = "allow"
+    BASELINE = "baseline"
+    RESTRICTED = "restricted"
+    ALL = "all"
+    FILTER = "filter"
+
+    @property
+    def symbol(self) -> str:
+        """The enumerator in bpf/bpflock.h."""
+        return f"PROFILE_{self.name}"
+
+
+LOCK_PROFILES: Mapping[str, Profile] = {
+    "allow": Profile.ALLOW,
+    "none": Profile.ALLOW,
+    "privileged": Profile.ALLOW,
+    "baseline": Profile.BASELINE,
+    "restricted": Profile.RESTRICTED,
+}
+TRACER_PROFILES: Mapping[str, Profile] = {
+    "none": Profile.NONE,
+    "all": Profile.ALL,
+    "filter": Profile.FILTER,
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing that a lock decides on.
+
+    `number` is its bit in the masks and its index among the counters: a number that bpf/ fixes, or the name of a
+    kernel enumerator that is looked up in the running kernel's BTF. `text` is what events show as the operation.
+    `requires`: operations without which it cannot happen; allowing it allows them too.
+    """
+
+    name: str
+    number: int | str
+    summary: str
+    text: str = ""
+    aliases: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a lock is to do: canonical operation names, groups expanded, sorted, without repeats."""
+
+    profile: Profile
+    block: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock or tracer. `program` is the BPF object's stem and the name that events carry as bpfprog."""
+
+    name: str
+    summary: str
+    operations: tuple[Operation, ...]
+    profiles: Mapping[str, Profile] = field(default_factory=lambda: LOCK_PROFILES)
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # A kernel enumeration, and the prefix of its names, that may hold operations which this version does not know yet.
+    kernel_enum: tuple[str, str] | None = None
+
+    @property
+    def symbol(self) -> str:
+        """The enumerator in bpf/bpflock.h."""
+        return f"LOCK_{self.name.upper()}"
+
+    @property
+    def is_tracer(self) -> bool:
+        return self.profiles is TRACER_PROFILES
+
+    @property
+    def default(self) -> Profile:
+        return Profile.NONE if self.is_tracer else Profile.ALLOW
+
+    def names(self) -> dict[str, Operation]:
+        """Operations by name and alias."""
+        return {name: op for op in self.operations for name in (op.name, *op.aliases)}
+
+    def parse_profile(self, word: str) -> Profile:
+        """The profile that a user's word names. Raises UsageError with the nearest one."""
+        profile = self.profiles.get(word.strip().lower())
+        if profile is None:
+            raise UsageError(f"{self.name} has no profile '{word}'", hint=nearest(word, self.profiles))
+        return profile
+
+    def parse_operations(self, words: str | Iterable[str]) -> tuple[str, ...]:
+        """Canonical names from a comma-separated list or several, groups expanded. Raises UsageError."""
+        known = self.names()
+        found: list[str] = []
+        parts = words.split(",") if isinstance(words, str) else [p for word in words for p in word.split(",")]
+        for part in parts:
+            word = part.strip().lower()
+            if not word:
+                continue
+            if word.startswith("@"):
+                if word not in self.groups:
+                    raise UsageError(
+                        f"{self.name} has no operation group '{part.strip()}'", hint=nearest(word, self.groups)
+                    )
+                found.extend(self.groups[word])
+            elif word in known:
+                found.append(known[word].name)
+            else:
+                raise UsageError(
+                    f"{self.name} has no operation '{part.strip()}'", hint=nearest(word, [*known, *self.groups])
+                )
+        return tuple(sorted(set(found)))
+
+    def settings(self, profile: Profile, block: Iterable[str] = (), allow: Iterable[str] = ()) -> Settings:
+        """Checked settings. Raises UsageError if an operation is in both lists, or a tracer is given lists."""
+        blocked, allowed = self.parse_operations(block), self.parse_operations(allow)
+        if self.is_tracer and (blocked or allowed):
+            raise UsageError(f"{self.name} traces only: it has no block or allow list")
+        both = sorted(set(blocked) & set(allowed))
+        if both:
+            raise UsageError(
+                f"{self.name}: {', '.join(both)} is in both the block and the allow list",
+                hint="take it out of one of them",
+            )
+        return Settings(profile, blocked, allowed)

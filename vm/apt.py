@@ -62,9 +62,7 @@ def _host_mirror(etc: Path) -> tuple[str, str]:
         if file.suffix not in (".list", ".sources") or not file.is_file():
             continue
         text = "\n".join(
-            line
-            for line in file.read_text(errors="replace").splitlines()
-            if not line.lstrip().startswith("#")
+            line for line in file.read_text(errors="replace").splitlines() if not line.lstrip().startswith("#")
         )
         for url in re.findall(r"\bhttps?://[^\s\]]+", text):
             url = url.rstrip("/")

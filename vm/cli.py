@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _dispatch(_parser().parse_args(argv))
     except VmError as error:
-        print(error.render(), file=sys.stderr)
+        sys.stderr.write(error.render() + "\n")
         return TIMED_OUT if isinstance(error, GuestTimeout) else FAILED
     except KeyboardInterrupt:
         say("interrupted")
@@ -78,7 +78,7 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.action == "fetch":
         for name in args.kernels or ["6.1"]:
             kernel = kernels.fetch(name, refresh=args.refresh)
-            print(f"{kernel.name}: {kernel.release} in {kernel.directory}")
+            sys.stdout.write(f"{kernel.name}: {kernel.release} in {kernel.directory}\n")
         return 0
 
     share: Path | None = args.share

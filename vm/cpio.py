@@ -7,7 +7,6 @@ import stat
 
 _DIRECTORY = stat.S_IFDIR | 0o755
 _FILE = stat.S_IFREG | 0o755
-_SYMLINK = stat.S_IFLNK | 0o777
 
 
 class Archive:
@@ -19,18 +18,15 @@ class Archive:
         self._directories: set[str] = set()
 
     def directory(self, path: str) -> None:
-        if path not in self._directories:
+        """Add a directory and those above it, once."""
+        if path and path not in self._directories:
+            self.directory(path.rpartition("/")[0])
             self._directories.add(path)
             self._entry(path, _DIRECTORY, b"")
 
     def file(self, path: str, content: bytes) -> None:
-        parent, _, _ = path.rpartition("/")
-        if parent:
-            self.directory(parent)
+        self.directory(path.rpartition("/")[0])
         self._entry(path, _FILE, content)
-
-    def symlink(self, path: str, target: str) -> None:
-        self._entry(path, _SYMLINK, target.encode())
 
     def finish(self) -> bytes:
         self._entry("TRAILER!!!", 0, b"")

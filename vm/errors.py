@@ -39,4 +39,5 @@ class GuestTimeout(VmError):
 
 def say(message: str) -> None:
     """Tell progress. On stderr: stdout belongs to the command in the guest."""
-    print(f"vm: {message}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"vm: {message}\n")
+    sys.stderr.flush()

@@ -9,6 +9,7 @@ visible wherever they lie. There is no network but loopback.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import selectors
 import shlex
@@ -245,7 +246,10 @@ def _own_files(kernel: Kernel, job: Job, token: str) -> bytes:
     }
     visible = "".join(f"{path}\n" for path in _visible(job.cwd))
     archive = Archive()
-    archive.file("bin/busybox", _busybox().read_bytes())
+    busybox = _busybox()
+    archive.file("bin/busybox", busybox.read_bytes())
+    for library in _libraries(busybox):
+        archive.file(str(library).lstrip("/"), library.read_bytes())
     archive.file("init", (here / "init.sh").read_bytes())
     archive.file("vm/settings", _assignments(settings).encode())
     archive.file("vm/visible", visible.encode())
@@ -283,8 +287,14 @@ def _visible(cwd: Path) -> list[Path]:
 
 
 def _busybox() -> Path:
-    """A static busybox: the initramfs has no libraries."""
     path = shutil.which("busybox", path=f"{os.environ.get('PATH', '')}:/usr/bin:/bin")
     if path is None:
         raise VmError("'busybox' is not installed", hint=MISSING_HINT)
     return Path(path)
+
+
+def _libraries(program: Path) -> list[Path]:
+    """The shared libraries of `program`, none if it is static."""
+    # ldd fails on a static program, which is no error here.
+    done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
+    return [Path(path) for path in re.findall(r"(?:=> |^\s*)(/\S+)", done.stdout, re.MULTILINE)]

@@ -10,7 +10,6 @@ CACHE/kernels/6.1.0-55-amd64/vmlinux        what QEMU boots (vmlinuz, if it has 
 
 from __future__ import annotations
 
-import lzma
 import re
 import shutil
 from dataclasses import dataclass
@@ -219,10 +218,6 @@ def _boot_modules(kernel: Path, release: str) -> bytes:
     archive = Archive()
     for name, path in files.items():
         content = path.read_bytes()
-        archive.file(
-            f"modules/{name}", lzma.decompress(content) if path.suffix == ".xz" else content
-        )
+        archive.file(f"modules/{name}", vmlinux.unxz(content) if path.suffix == ".xz" else content)
     archive.file("modules/order", "".join(f"{name}\n" for name in files).encode())
     return archive.finish()
-
-

@@ -40,9 +40,7 @@ def run(
         source.write(stdin or b"")
         source.seek(0)
         try:
-            proc = subprocess.Popen(
-                argv, stdin=source, stdout=out, stderr=err, cwd=cwd, env=_environment()
-            )
+            proc = subprocess.Popen(argv, stdin=source, stdout=out, stderr=err, cwd=cwd, env=_environment())
         except FileNotFoundError:
             raise VmError(f"'{argv[0]}' is not installed", hint=MISSING_HINT) from None
         _wait(proc, tick)

@@ -54,8 +54,7 @@ def command(machine: Machine, files: Files, command_line: str) -> list[str]:
     """The arguments to start `machine`; `command_line` is the kernel's."""
     if len(command_line) >= COMMAND_LINE_LIMIT:
         raise VmError(
-            f"the kernel command line has {len(command_line)} characters, "
-            f"the limit is {COMMAND_LINE_LIMIT - 1}",
+            f"the kernel command line has {len(command_line)} characters, the limit is {COMMAND_LINE_LIMIT - 1}",
             hint="shorten --append or --lsm",
         )
     args = [PROGRAM, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]

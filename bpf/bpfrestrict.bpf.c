@@ -13,6 +13,8 @@
 /* Numbers of enum bpf_cmd are stable. From 7.x on, a flag bit may be set in the command (BPF_COMMON_ATTRS). */
 #define BPF_CMD_MASK 0xffff
 
+const volatile enum bpfrestrict_op operations; /* their names, for user space */
+
 /*
  * No `ret` here: its place differs (7.3 passes whether the kernel itself calls, 6.12 does not). Nothing is lost: after
  * a program that denied, the trampoline runs no other.
@@ -47,7 +49,7 @@ int BPF_PROG(bpfrestrict_locked_down, enum lockdown_reason what, int ret)
 	struct access access = {
 		.lock = LOCK_BPFRESTRICT,
 		.type = EVENT_LSM_LOCKED_DOWN,
-		.op = OP_EXTRA,
+		.op = BPFRESTRICT_BPF_WRITE,
 	};
 
 	if (ret)

@@ -8,12 +8,7 @@
  */
 #include "common.bpf.h"
 
-enum execsnoop_op {
-	EXEC_EXECVE = 0,
-	EXEC_EXECVEAT = 1,
-};
-
-enum execsnoop_op execsnoop_op_unused;
+const volatile enum execsnoop_op operations; /* their names, for user space */
 
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(execsnoop_sched_process_exec, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
@@ -24,7 +19,7 @@ int BPF_PROG(execsnoop_sched_process_exec, struct task_struct *task, pid_t old_p
 	if (config.profile == PROFILE_FILTER && cgroup_profile() == PROFILE_NONE)
 		return 0;
 	/* Set only for execveat() relative to a descriptor; the kernel runs the rest as execve() does. */
-	access.op = bprm->fdpath ? EXEC_EXECVEAT : EXEC_EXECVE;
+	access.op = bprm->fdpath ? EXECSNOOP_EXECVEAT : EXECSNOOP_EXECVE;
 	access.type = bprm->fdpath ? EVENT_SYSCALL_EXECVEAT : EVENT_SYSCALL_EXECVE;
 	counter = counter_of(access.op);
 	if (!counter)

@@ -25,16 +25,9 @@
 #define MOUNTS_MAX 65536
 #define MOUNTS_MAX_OLD 64 /* without bpf_loop(), before 5.17 */
 
-enum filelesslock_op {
-	FILELESS_MEMFD = 0,
-	FILELESS_SHM = 1,
-	FILELESS_TMPFILE = 2,
-	FILELESS_UNLINKED = 3,
-	FILELESS_ANON_MAP = 4,
-	FILELESS_NONE = 5, /* not an operation: the file is not fileless */
-};
+#define FILELESS_NONE OP_OTHER /* not an operation: the file is not fileless */
 
-enum filelesslock_op filelesslock_op_unused;
+const volatile enum filelesslock_op operations; /* their names, for user space */
 
 /* Whether a mount of the superblock has this mount point's name: /dev/shm, and a container's. */
 static __always_inline bool is_shm(struct dentry *mountpoint)
@@ -109,7 +102,8 @@ static __always_inline bool is_tmpfile(const char *name)
 	return name[0] == '#' && name[1] >= '0' && name[1] <= '9';
 }
 
-static __always_inline enum filelesslock_op classify(struct file *file)
+/* The operation, or FILELESS_NONE. */
+static __always_inline u32 classify(struct file *file)
 {
 	struct inode *inode = file->f_inode;
 	unsigned long magic = inode->i_sb->s_magic;
@@ -119,11 +113,11 @@ static __always_inline enum filelesslock_op classify(struct file *file)
 	if (likely(inode->i_nlink && !memory))
 		return FILELESS_NONE;
 	if (inode->i_nlink)
-		return on_shm(inode->i_sb) ? FILELESS_SHM : FILELESS_NONE;
+		return on_shm(inode->i_sb) ? FILELESSLOCK_SHM : FILELESS_NONE;
 	bpf_probe_read_kernel_str(name, sizeof(name), file->f_path.dentry->d_name.name);
 	if (memory && (bpf_strncmp(name, 6, "memfd:") == 0 || bpf_strncmp(name, 4, "SYSV") == 0))
-		return FILELESS_MEMFD;
-	return is_tmpfile(name) ? FILELESS_TMPFILE : FILELESS_UNLINKED;
+		return FILELESSLOCK_MEMFD;
+	return is_tmpfile(name) ? FILELESSLOCK_TMPFILE : FILELESSLOCK_UNLINKED;
 }
 
 static __always_inline int enforce_exec(struct linux_binprm *bprm, enum bpflock_event_type type)
@@ -173,9 +167,9 @@ static __always_inline int enforce_map(struct file *file, enum bpflock_event_typ
 /* Anonymous executable memory: silent and free unless it is blocked by name. */
 static __always_inline int enforce_anonymous(enum bpflock_event_type type)
 {
-	struct access access = { .lock = LOCK_FILELESSLOCK, .type = type, .op = FILELESS_ANON_MAP };
+	struct access access = { .lock = LOCK_FILELESSLOCK, .type = type, .op = FILELESSLOCK_ANON_MAP };
 
-	if (!(config.block & 1ULL << FILELESS_ANON_MAP))
+	if (!(config.block & 1ULL << FILELESSLOCK_ANON_MAP))
 		return 0;
 	return enforce(&access);
 }

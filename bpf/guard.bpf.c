@@ -17,6 +17,7 @@
 #define EALREADY 114
 
 const volatile u64 key[3];
+const volatile struct bpflock_abi abi;
 
 SEC("lsm/task_prctl")
 int BPF_PROG(guard_task_prctl, int option, unsigned long arg2, unsigned long arg3, unsigned long arg4, unsigned long arg5, int ret)

@@ -23,7 +23,48 @@
 #define SYSFS_MAGIC 0x62656572
 #define PROC_SUPER_MAGIC 0x9fa0
 
-#define reason_number(name) bpf_core_enum_value(enum lockdown_reason, name)
+const volatile enum kimglock_op operations; /* their names, for user space */
+
+/* The reasons are numbered differently from kernel to kernel, and not every kernel has all. */
+#define REASON(reason, operation)                                                                                     \
+	if (bpf_core_enum_value_exists(enum lockdown_reason, LOCKDOWN_##reason) &&                                    \
+	    what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_##reason))                                     \
+		return KIMGLOCK_##operation
+
+static __always_inline u32 operation_of(enum lockdown_reason what)
+{
+	REASON(MODULE_SIGNATURE, UNSIGNED_MODULE);
+	REASON(DEV_MEM, DEV_MEM);
+	REASON(EFI_TEST, EFI_TEST);
+	REASON(KEXEC, KEXEC);
+	REASON(HIBERNATION, HIBERNATION);
+	REASON(PCI_ACCESS, PCI_ACCESS);
+	REASON(IOPORT, IOPORT);
+	REASON(MSR, MSR);
+	REASON(ACPI_TABLES, ACPI_TABLES);
+	REASON(DEVICE_TREE, DEVICE_TREE);
+	REASON(PCMCIA_CIS, PCMCIA_CIS);
+	REASON(TIOCSSERIAL, TIOCSSERIAL);
+	REASON(MODULE_PARAMETERS, UNSAFE_MODULE_PARAMETERS);
+	REASON(MMIOTRACE, MMIOTRACE);
+	REASON(DEBUGFS, DEBUGFS);
+	REASON(XMON_WR, XMON_WR);
+	REASON(BPF_WRITE_USER, BPF_WRITE);
+	REASON(DBG_WRITE_KERNEL, DBG_WRITE_KERNEL);
+	REASON(RTAS_ERROR_INJECTION, RTAS_ERROR_INJECTION);
+	REASON(XEN_USER_ACTIONS, XEN_USER_ACTIONS);
+	REASON(KCORE, KCORE);
+	REASON(KPROBES, KPROBES);
+	REASON(BPF_READ_KERNEL, BPF_READ);
+	REASON(DBG_READ_KERNEL, DBG_READ_KERNEL);
+	REASON(PERF, PERF);
+	REASON(TRACEFS, TRACEFS);
+	REASON(XMON_RW, XMON);
+	REASON(XFRM_SECRET, XFRM_SECRET);
+	return OP_OTHER;
+}
+
+#undef REASON
 
 SEC("lsm/locked_down")
 int BPF_PROG(kimglock_locked_down, enum lockdown_reason what, int ret)
@@ -31,7 +72,7 @@ int BPF_PROG(kimglock_locked_down, enum lockdown_reason what, int ret)
 	struct access access = {
 		.lock = LOCK_KIMGLOCK,
 		.type = EVENT_LSM_LOCKED_DOWN,
-		.op = what < OP_OTHER ? what : OP_OTHER,
+		.op = operation_of(what),
 	};
 	struct bpflock_own *own;
 	enum bpflock_reason reason;
@@ -45,7 +86,7 @@ int BPF_PROG(kimglock_locked_down, enum lockdown_reason what, int ret)
 		return denied;
 	reason = decide(access.op);
 	/* bpflock's own programs read the kernel: without this, no lock could be loaded after this one. */
-	if (own && denies(reason) && what == reason_number(LOCKDOWN_BPF_READ_KERNEL))
+	if (own && denies(reason) && access.op == KIMGLOCK_BPF_READ)
 		reason = REASON_ALLOW_BPFLOCK;
 	return conclude(&access, reason);
 }
@@ -107,14 +148,14 @@ int BPF_PROG(kimglock_file_open, struct file *file, int ret)
 	if (likely(kind == S_IFREG)) {
 		magic = inode->i_sb->s_magic;
 		if (magic == DEBUGFS_MAGIC)
-			access.op = reason_number(LOCKDOWN_DEBUGFS);
+			access.op = KIMGLOCK_DEBUGFS;
 		else if ((magic == SYSFS_MAGIC && is_pci_sysfs(file->f_path.dentry)) ||
 			 (magic == PROC_SUPER_MAGIC && is_pci_proc(file->f_path.dentry)))
-			access.op = reason_number(LOCKDOWN_PCI_ACCESS);
+			access.op = KIMGLOCK_PCI_ACCESS;
 		else
 			return 0;
 	} else if (kind == S_IFCHR && inode->i_rdev >> 20 == MSR_MAJOR) {
-		access.op = reason_number(LOCKDOWN_MSR);
+		access.op = KIMGLOCK_MSR;
 	} else {
 		return 0;
 	}
@@ -129,7 +170,7 @@ int BPF_PROG(kimglock_kernel_load_data, enum kernel_load_data_id id, bool conten
 	struct access access = {
 		.lock = LOCK_KIMGLOCK,
 		.type = EVENT_LSM_KERNEL_LOAD_DATA,
-		.op = reason_number(LOCKDOWN_KEXEC),
+		.op = KIMGLOCK_KEXEC,
 	};
 
 	if (ret)
@@ -146,7 +187,7 @@ int BPF_PROG(kimglock_kernel_read_file, struct file *file, enum kernel_read_file
 	struct access access = {
 		.lock = LOCK_KIMGLOCK,
 		.type = EVENT_LSM_KERNEL_READ_FILE,
-		.op = reason_number(LOCKDOWN_KEXEC),
+		.op = KIMGLOCK_KEXEC,
 	};
 
 	if (ret)

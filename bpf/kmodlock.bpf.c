@@ -14,15 +14,7 @@
  */
 #include "common.bpf.h"
 
-enum kmodlock_op {
-	KMOD_LOAD_MODULE = 0,
-	KMOD_AUTOLOAD_MODULE = 1,
-	KMOD_UNSIGNED_MODULE = 2,
-	KMOD_UNSAFE_MODULE_PARAMETERS = 3,
-};
-
-/* Emits the enumeration into BTF, from where user space reads it. */
-enum kmodlock_op kmodlock_op_unused;
+const volatile enum kmodlock_op operations; /* their names, for user space */
 
 SEC("lsm/kernel_read_file")
 int BPF_PROG(kmodlock_kernel_read_file, struct file *file, enum kernel_read_file_id id, bool contents, int ret)
@@ -30,7 +22,7 @@ int BPF_PROG(kmodlock_kernel_read_file, struct file *file, enum kernel_read_file
 	struct access access = {
 		.lock = LOCK_KMODLOCK,
 		.type = EVENT_LSM_KERNEL_READ_FILE,
-		.op = KMOD_LOAD_MODULE,
+		.op = KMODLOCK_LOAD_MODULE,
 	};
 
 	if (ret)
@@ -50,7 +42,7 @@ int BPF_PROG(kmodlock_kernel_load_data, enum kernel_load_data_id id, bool conten
 	struct access access = {
 		.lock = LOCK_KMODLOCK,
 		.type = EVENT_LSM_KERNEL_LOAD_DATA,
-		.op = KMOD_LOAD_MODULE,
+		.op = KMODLOCK_LOAD_MODULE,
 	};
 
 	if (ret)
@@ -68,7 +60,7 @@ int BPF_PROG(kmodlock_kernel_module_request, char *module, int ret)
 	struct access access = {
 		.lock = LOCK_KMODLOCK,
 		.type = EVENT_LSM_KERNEL_MODULE_REQUEST,
-		.op = KMOD_AUTOLOAD_MODULE,
+		.op = KMODLOCK_AUTOLOAD_MODULE,
 		.name = module,
 	};
 	u64 prefix[2] = {};
@@ -89,9 +81,9 @@ int BPF_PROG(kmodlock_locked_down, enum lockdown_reason what, int ret)
 	if (ret)
 		return ret;
 	if (what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_MODULE_SIGNATURE))
-		access.op = KMOD_UNSIGNED_MODULE;
+		access.op = KMODLOCK_UNSIGNED_MODULE;
 	else if (what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_MODULE_PARAMETERS))
-		access.op = KMOD_UNSAFE_MODULE_PARAMETERS;
+		access.op = KMODLOCK_UNSAFE_MODULE_PARAMETERS;
 	else
 		return 0;
 	return enforce(&access);

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bpfrestrict: using bpf(2). See bpf/bpfrestrict.bpf.c. The numbers are those of enum bpf_cmd, stable (uapi/linux/bpf.h)."""
+"""bpfrestrict: using bpf(2). See bpf/bpfrestrict.bpf.c."""
 
 from bpflock.locks.model import Lock, Operation
 
-# In the order of enum bpf_cmd.
+# One for each command of enum bpf_cmd (uapi/linux/bpf.h).
 _COMMANDS = (
     ("map_create", "create a map"),
     ("map_lookup_elem", "read an element of a map"),
@@ -51,13 +51,9 @@ BPFRESTRICT = Lock(
     name="bpfrestrict",
     summary="using bpf(2)",
     operations=(
-        *(
-            Operation(name, number, summary, name, aliases=_ALIASES.get(name, ()))
-            for number, (name, summary) in enumerate(_COMMANDS)
-        ),
+        *(Operation(name, summary, name, aliases=_ALIASES.get(name, ())) for name, summary in _COMMANDS),
         Operation(
             "bpf_write",
-            61,  # OP_EXTRA
             "load a program that writes to user memory",
             "use of bpf to write user RAM",
             aliases=("bpf_write_user",),
@@ -65,5 +61,4 @@ BPFRESTRICT = Lock(
         ),
     ),
     groups={"@bpf": (*(name for name, _ in _COMMANDS), "bpf_write")},
-    kernel_enum=("bpf_cmd", "BPF_"),
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""filelesslock: executing what lies in memory only. See bpf/filelesslock.bpf.c, which fixes the numbers."""
+"""filelesslock: executing what lies in memory only. See bpf/filelesslock.bpf.c."""
 
 from bpflock.locks.model import Lock, Operation
 
@@ -7,13 +7,12 @@ FILELESSLOCK = Lock(
     name="filelesslock",
     summary="executing what lies in memory only",
     operations=(
-        Operation("memfd", 0, "execute or map a memfd or SysV shared memory", "memfd"),
-        Operation("shm", 1, "execute or map a file of /dev/shm", "shm"),
-        Operation("tmpfile", 2, "execute or map a file that never had a name (O_TMPFILE)", "tmpfile"),
-        Operation("unlinked", 3, "execute or map a file whose last name is gone", "unlinked"),
+        Operation("memfd", "execute or map a memfd or SysV shared memory", "memfd"),
+        Operation("shm", "execute or map a file of /dev/shm", "shm"),
+        Operation("tmpfile", "execute or map a file that never had a name (O_TMPFILE)", "tmpfile"),
+        Operation("unlinked", "execute or map a file whose last name is gone", "unlinked"),
         Operation(
             "anon_map",
-            4,
             "make anonymous memory executable; denied only where it is blocked by name, JITs need it",
             "anon_map",
         ),

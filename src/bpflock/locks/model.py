@@ -40,15 +40,13 @@ TRACER_PROFILES: Mapping[str, Profile] = {
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing that a lock decides on.
+    """One thing that a lock decides on; its number is that of the enumerator LOCK_NAME in bpf/bpflock.h.
 
-    `number` is its bit in the masks and its index among the counters: a number that bpf/ fixes, or the name of a
-    kernel enumerator that is looked up in the running kernel's BTF. `text` is what events show as the operation.
-    `requires`: operations without which it cannot happen; allowing it allows them too.
+    `text` is what events show as the operation. `requires`: operations without which it cannot happen; allowing it
+    allows them too.
     """
 
     name: str
-    number: int | str
     summary: str
     text: str = ""
     aliases: tuple[str, ...] = ()
@@ -73,8 +71,6 @@ class Lock:
     operations: tuple[Operation, ...]
     profiles: Mapping[str, Profile] = field(default_factory=lambda: LOCK_PROFILES)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    # A kernel enumeration, and the prefix of its names, that may hold operations which this version does not know yet.
-    kernel_enum: tuple[str, str] | None = None
 
     @property
     def symbol(self) -> str:

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the binding to libbpf: cffi in API mode, so that a wrong signature is a compile error."""
+
+from cffi import FFI
+
+ffibuilder = FFI()
+
+ffibuilder.cdef(
+    """
+    struct bpf_object; struct bpf_program; struct bpf_map; struct bpf_link; struct btf;
+    typedef uint32_t __u32; typedef uint64_t __u64; typedef int32_t __s32;
+
+    struct bpf_object *bpf_object__open_file(const char *path, const void *opts);
+    int bpf_object__load(struct bpf_object *obj);
+    void bpf_object__close(struct bpf_object *obj);
+    struct btf *bpf_object__btf(const struct bpf_object *obj);
+    struct bpf_program *bpf_object__next_program(const struct bpf_object *obj, struct bpf_program *prog);
+    struct bpf_map *bpf_object__next_map(const struct bpf_object *obj, const struct bpf_map *map);
+
+    const char *bpf_program__name(const struct bpf_program *prog);
+    const char *bpf_program__section_name(const struct bpf_program *prog);
+    int bpf_program__set_autoload(struct bpf_program *prog, bool autoload);
+    int bpf_program__fd(const struct bpf_program *prog);
+    struct bpf_link *bpf_program__attach(const struct bpf_program *prog);
+    struct bpf_link *bpf_program__attach_cgroup(const struct bpf_program *prog, int cgroup_fd);
+    int bpf_link__fd(const struct bpf_link *link);
+    int bpf_link__destroy(struct bpf_link *link);
+
+    const char *bpf_map__name(const struct bpf_map *map);
+    int bpf_map__fd(const struct bpf_map *map);
+    int bpf_map__reuse_fd(struct bpf_map *map, int fd);
+    int bpf_map__set_max_entries(struct bpf_map *map, __u32 max_entries);
+    __u32 bpf_map__max_entries(const struct bpf_map *map);
+    __u32 bpf_map__key_size(const struct bpf_map *map);
+    __u32 bpf_map__value_size(const struct bpf_map *map);
+    const void *bpf_map__initial_value(struct bpf_map *map, size_t *size);
+
+    int bpf_map_lookup_elem(int fd, const void *key, void *value);
+    int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);
+    int bpf_map_delete_elem(int fd, const void *key);
+    int bpf_map_get_next_key(int fd, const void *key, void *next_key);
+    int bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, __u32 *count, const void *opts);
+    int bpf_obj_pin(int fd, const char *path);
+    int bpf_obj_get(const char *path);
+
+    struct btf *btf__parse(const char *path, void *ext);
+    struct btf *btf__load_vmlinux_btf(void);
+    void btf__free(struct btf *btf);
+    __s32 btf__find_by_name_kind(const struct btf *btf, const char *name, __u32 kind);
+    const char *btf__name_by_offset(const struct btf *btf, __u32 offset);
+    __u32 btf__type_cnt(const struct btf *btf);
+
+    /* Not libbpf's own: see below. */
+    struct bl_map_info { __u32 type, id, key_size, value_size, max_entries; };
+    struct bl_type { uint32_t kind, vlen, size, name; };
+    struct bl_member { uint32_t name, type, offset; int64_t value; };
+    int bl_map_info(int fd, struct bl_map_info *info);
+    int bl_type(const struct btf *btf, __u32 id, struct bl_type *type);
+    int bl_member(const struct btf *btf, __u32 id, __u32 index, struct bl_member *member);
+    int bl_array(const struct btf *btf, __u32 id, __u32 *element, __u32 *count);
+    void bl_log_start(char *buffer, size_t size);
+    void bl_log_stop(void);
+    struct bl_ring; /* a ring buffer's only reader */
+    struct bl_ring *bl_ring_new(int fd);
+    int bl_ring_fd(const struct bl_ring *ring);
+    void bl_ring_free(struct bl_ring *ring);
+    int64_t bl_ring_drain(struct bl_ring *ring, char *buffer, size_t size, int timeout_ms);
+    long bl_syscall(long number, long a, long b, long c, long d, long e);
+
+    #define SYS_bpf ...
+    #define SYS_prctl ...
+    #define SYS_finit_module ...
+    #define SYS_init_module ...
+    #define SYS_kexec_load ...
+    #define SYS_kexec_file_load ...
+    #define SYS_execveat ...
+    #define SYS_fsopen ...
+    #define SYS_fsconfig ...
+    #define SYS_fsmount ...
+    #define BTF_KIND_INT ...
+    #define BTF_KIND_ARRAY ...
+    #define BTF_KIND_STRUCT ...
+    #define BTF_KIND_TYPEDEF ...
+    #define BTF_KIND_ENUM ...
+    #define BTF_KIND_FUNC ...
+    #define BTF_KIND_VOLATILE ...
+    #define BTF_KIND_CONST ...
+    #define BTF_KIND_DATASEC ...
+    #define BPF_ANY ...
+    #define BPF_NOEXIST ...
+    """
+)
+
+ffibuilder.set_source(
+    "bpflock.kernel._libbpf",
+    r"""
+    #include <errno.h>
+    #include <stdarg.h>
+    #include <stdint.h>
+    #include <stdio.h>
+    #include <stdlib.h>
+    #include <string.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    #include <bpf/bpf.h>
+    #include <bpf/btf.h>
+    #include <bpf/libbpf.h>
+
+    struct bl_map_info { __u32 type, id, key_size, value_size, max_entries; };
+    struct bl_type { uint32_t kind, vlen, size, name; };
+    struct bl_member { uint32_t name, type, offset; int64_t value; };
+
+    static int bl_map_info(int fd, struct bl_map_info *out)
+    {
+        struct bpf_map_info info = {};
+        __u32 size = sizeof(info);
+
+        if (bpf_obj_get_info_by_fd(fd, &info, &size))
+            return -errno;
+        *out = (struct bl_map_info){ info.type, info.id, info.key_size, info.value_size, info.max_entries };
+        return 0;
+    }
+
+    static int bl_type(const struct btf *btf, __u32 id, struct bl_type *out)
+    {
+        const struct btf_type *type = btf__type_by_id(btf, id);
+
+        if (!type)
+            return -EINVAL;
+        *out = (struct bl_type){ btf_kind(type), btf_vlen(type), type->size, type->name_off };
+        return 0;
+    }
+
+    /* A member of a structure, an enumerator, or a variable of a section. For an INT, FUNC, TYPEDEF or modifier: in
+     * type what it refers to, in value an INT's encoding. */
+    static int bl_member(const struct btf *btf, __u32 id, __u32 index, struct bl_member *out)
+    {
+        const struct btf_type *type = btf__type_by_id(btf, id);
+
+        if (!type)
+            return -EINVAL;
+        memset(out, 0, sizeof(*out));
+        if (btf_is_composite(type) && index < btf_vlen(type)) {
+            *out = (struct bl_member){ btf_members(type)[index].name_off, btf_members(type)[index].type,
+                                       btf_member_bit_offset(type, index) / 8, 0 };
+        } else if (btf_is_enum(type) && index < btf_vlen(type)) {
+            *out = (struct bl_member){ btf_enum(type)[index].name_off, 0, 0, btf_enum(type)[index].val };
+        } else if (btf_is_datasec(type) && index < btf_vlen(type)) {
+            const struct btf_var_secinfo *variable = btf_var_secinfos(type) + index;
+            const struct btf_type *of = btf__type_by_id(btf, variable->type);
+
+            *out = (struct bl_member){ of->name_off, of->type, variable->offset, variable->size };
+        } else if (btf_is_int(type)) {
+            out->value = btf_int_encoding(type);
+        } else {
+            out->type = type->type;
+        }
+        return 0;
+    }
+
+    static int bl_array(const struct btf *btf, __u32 id, __u32 *element, __u32 *count)
+    {
+        const struct btf_type *type = btf__type_by_id(btf, id);
+
+        if (!type || !btf_is_array(type))
+            return -EINVAL;
+        *element = btf_array(type)->type;
+        *count = btf_array(type)->nelems;
+        return 0;
+    }
+
+    /* libbpf's messages go into the caller's buffer, or nowhere: the last of a long log are worth the most. */
+    static char *log_buffer;
+    static size_t log_size, log_used;
+
+    static int log_print(enum libbpf_print_level level, const char *format, va_list args)
+    {
+        int length;
+
+        if (!log_buffer || level == LIBBPF_DEBUG)
+            return 0;
+        if (log_used + 1024 > log_size) {
+            memmove(log_buffer, log_buffer + log_size / 2, log_size - log_size / 2);
+            log_used = log_used > log_size / 2 ? log_used - log_size / 2 : 0;
+        }
+        length = vsnprintf(log_buffer + log_used, log_size - log_used, format, args);
+        if (length > 0)
+            log_used += (size_t)length < log_size - log_used ? (size_t)length : log_size - log_used - 1;
+        return 0;
+    }
+
+    static void bl_log_start(char *buffer, size_t size)
+    {
+        log_buffer = buffer;
+        log_size = size;
+        log_used = 0;
+        libbpf_set_print(log_print);
+    }
+
+    static void bl_log_stop(void)
+    {
+        log_buffer = NULL;
+    }
+
+    struct bl_ring {
+        struct ring_buffer *ring;
+        char *buffer;
+        size_t size, used;
+    };
+
+    /* Stops the drain while the largest record still fits: consuming would go on as long as producers do. */
+    #define LARGEST_RECORD 8192
+
+    static int ring_record(void *context, void *data, size_t size)
+    {
+        struct bl_ring *ring = context;
+
+        memcpy(ring->buffer + ring->used, data, size);
+        ring->used += size;
+        return ring->used + LARGEST_RECORD > ring->size ? -ENOSPC : 0;
+    }
+
+    static struct bl_ring *bl_ring_new(int fd)
+    {
+        struct bl_ring *ring = calloc(1, sizeof(*ring));
+
+        if (!ring)
+            return NULL;
+        ring->ring = ring_buffer__new(fd, ring_record, ring, NULL);
+        if (!ring->ring) {
+            free(ring);
+            return NULL;
+        }
+        return ring;
+    }
+
+    static int bl_ring_fd(const struct bl_ring *ring)
+    {
+        return ring_buffer__epoll_fd(ring->ring);
+    }
+
+    static void bl_ring_free(struct bl_ring *ring)
+    {
+        ring_buffer__free(ring->ring);
+        free(ring);
+    }
+
+    /* Bytes of whole records, or -errno. Records come without wake-ups: wait, then look whatever the wait said. */
+    static int64_t bl_ring_drain(struct bl_ring *ring, char *buffer, size_t size, int timeout_ms)
+    {
+        int error;
+
+        if (size < LARGEST_RECORD)
+            return -EINVAL;
+        ring->buffer = buffer;
+        ring->size = size;
+        ring->used = 0;
+        if (timeout_ms > 0) {
+            error = ring_buffer__poll(ring->ring, timeout_ms);
+            if (error < 0 && error != -ENOSPC && error != -EINTR)
+                return error;
+            if (error == -ENOSPC)
+                return ring->used;
+        }
+        error = ring_buffer__consume(ring->ring);
+        return error < 0 && error != -ENOSPC ? error : (int64_t)ring->used;
+    }
+
+    static long bl_syscall(long number, long a, long b, long c, long d, long e)
+    {
+        long result = syscall(number, a, b, c, d, e);
+
+        return result < 0 ? -errno : result;
+    }
+    """,
+    libraries=["bpf"],
+)
+
+if __name__ == "__main__":
+    ffibuilder.compile(verbose=True)

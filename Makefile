@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+KERNEL ?= 6.1
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# pip's progress without its chatter.
+STEPS := sed -nE 's/^ *(Downloading|Building|Installing) .*/&/p'
+
+# What the compiled parts depend on. The stamp carries its hash in its name: with nothing changed
+# a build is one look-up.
+INPUTS := $(sort $(wildcard pyproject.toml setup.py src/bpflock/kernel/*_build.py) \
+	$(shell find bpf -name '*.[ch]' 2>/dev/null))
+HASH := $(shell { $(PYTHON) -V; sha256sum $(INPUTS); } 2>&1 | sha256sum | cut -c 1-16)
+BUILT := .venv/.built-$(HASH)
+
+CHECKED := $(wildcard src/bpflock vm bench tests)
+LSM := /sys/kernel/security/lsm
+
+.PHONY: help build run test lint unit kernel-test bench wheel clean
+
+help: ## list the targets
+	@sed -En 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@echo
+	@echo 'KERNEL=6.1|6.12|newest|5.10 chooses the kernel of run, bench and kernel-test;'
+	@echo 'TESTS="-k kimglock" passes arguments to pytest.'
+
+build: $(BUILT) ## compile, and install into .venv
+	@:
+
+$(BUILT):
+	@scripts/setup build
+	@$(BIN)/python -c '' 2>/dev/null || { echo 'build: creating .venv'; $(PYTHON) -m venv --clear .venv; }
+	@echo 'build: installing the build requirements'
+	@$(BIN)/python -c 'import tomllib; \
+		print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+		>.venv/build-requirements.txt
+	@$(PIP) install -r .venv/build-requirements.txt | $(STEPS)
+	@echo 'build: compiling the BPF programs and the extension'
+	@$(PIP) install --no-build-isolation -e '.[dev]' | $(STEPS)
+	@rm -f .venv/.built-*
+	@touch $@
+
+run: build ## run bpflock here if this kernel can, else a tour of it in a virtual machine
+ifeq ($(origin KERNEL),command line)
+	@$(MAKE) -s tour
+else
+	@if [ ! -r $(LSM) ]; then \
+		echo 'run: cannot read $(LSM), so whether this kernel has BPF LSM is unknown: using a virtual machine.'; \
+		$(MAKE) -s tour; \
+	elif ! grep -qw bpf $(LSM); then \
+		echo "run: 'bpf' is not among this kernel's security modules ($$(cat $(LSM))): using a virtual machine."; \
+		$(MAKE) -s tour; \
+	else \
+		exec $(BIN)/bpflock run; \
+	fi
+endif
+
+.PHONY: tour
+tour: build
+	@scripts/setup vm
+	@$(BIN)/python -m vm run --kernel $(KERNEL) -- $(BIN)/python -m bpflock.tour
+
+test: ## lint, unit tests, and the kernel tests on all kernels
+	@$(MAKE) lint
+	@$(MAKE) unit
+	@$(MAKE) kernel-test
+
+lint: build ## formatting, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict $(CHECKED)
+
+unit: build ## tests that need no kernel
+	$(BIN)/python -m pytest tests/unit $(TESTS)
+
+kernel-test: build ## tests on real kernels, in virtual machines
+	@scripts/setup vm test
+	@$(BIN)/python -m vm.suite $(if $(filter command environment,$(firstword $(origin KERNEL))),--kernel $(KERNEL)) -- $(TESTS)
+
+bench: build ## what the hooks cost, in instructions
+	@scripts/setup vm
+	@$(BIN)/python -m vm run --icount --kernel $(KERNEL) -- $(BIN)/python -m bench
+
+wheel: build ## a wheel in dist/
+	$(PIP) wheel --no-deps --no-build-isolation -w dist .
+
+clean: ## remove what was built, .venv too; kernels stay in the cache
+	rm -rf .venv build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find src bpf tests vm bench \( -name '*.o' -o -name '*.so' -o -name '__pycache__' \) -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All tests that need a kernel: each kernel in its own guest, two guests at a time.
+
+    python -m vm.suite                      everything
+    python -m vm.suite --kernel 6.1         tests/kernel on this kernel only
+    python -m vm.suite -- -k kimglock       with arguments for pytest
+
+Lines of output carry the name of their guest. Results are left as JUnit XML in build/reports/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vm import guest, kernels
+from vm.cli import terminal_environment
+from vm.errors import VmError, say
+
+REPORTS = Path("build/reports")
+
+_KERNEL_TESTS = Path("tests/kernel")
+_BOOT_TESTS = Path("tests/boot")
+_KERNELS = ("6.1", "newest")
+_TIMEOUT = 2400.0
+_BOOT_TIMEOUT = 300.0
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tests for one boot. `boot` tells tests/boot what is special about it."""
+
+    name: str
+    kernel: str
+    tests: Path
+    lsm: str = guest.DEFAULT_LSM
+    boot: str = ""
+    timeout: float = _TIMEOUT
+
+
+_BOOTS = (
+    Suite(
+        name="nolsm",
+        kernel="6.1",
+        tests=_BOOT_TESTS,
+        lsm=guest.DEFAULT_LSM.removesuffix(",bpf"),
+        boot="nolsm",
+        timeout=_BOOT_TIMEOUT,
+    ),
+    Suite(name="5.10", kernel="5.10", tests=_BOOT_TESTS, boot="5.10", timeout=_BOOT_TIMEOUT),
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the JUnit report of one pytest run says."""
+
+    tests: int
+    failed: int
+    errors: int
+    skipped: int
+
+    def __str__(self) -> str:
+        passed = self.tests - self.failed - self.errors - self.skipped
+        parts = ((passed, "passed"), (self.failed, "failed"), (self.errors, "errors"))
+        words = [f"{number} {what}" for number, what in (*parts, (self.skipped, "skipped")) if number]
+        return ", ".join(words) or "no tests"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    suite: Suite
+    passed: bool
+    summary: str
+    release: str = ""
+    seconds: float = 0.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m vm.suite", description="Test on real kernels.")
+    parser.add_argument("--kernel", action="append", default=[], help="only tests/kernel, on this one")
+    parser.add_argument("pytest", nargs="*", metavar="ARG", help="for pytest, after --")
+    args = parser.parse_args(argv)
+    only_kernels = bool(args.kernel or args.pytest)
+    suites = [Suite(name, name, _KERNEL_TESTS) for name in args.kernel or _KERNELS]
+    if not only_kernels:
+        suites += _BOOTS
+    try:
+        outcomes = _run_all(suites, args.pytest)
+    except VmError as error:
+        sys.stderr.write(error.render() + "\n")
+        return 125
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    _summarise(outcomes)
+    return 0 if all(outcome.passed for outcome in outcomes) else 1
+
+
+def _run_all(suites: Sequence[Suite], extra: Sequence[str]) -> list[Outcome]:
+    # One after the other: downloads do not get faster side by side, only less readable.
+    found = {name: kernels.fetch(name) for name in dict.fromkeys(suite.kernel for suite in suites)}
+    # The guest cannot write bytecode, and compiling is slow in there.
+    compileall.compile_dir("src", quiet=2)
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    stop = threading.Event()
+    output = Output(width=max(len(suite.name) for suite in suites))
+    # A guest with two CPUs keeps more than one core busy only now and then.
+    with ThreadPoolExecutor(max_workers=max(1, min(2, os.cpu_count() or 1))) as pool:
+        futures = [pool.submit(_run, suite, found[suite.kernel], extra, output, stop) for suite in suites]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _run(
+    suite: Suite,
+    kernel: kernels.Kernel,
+    extra: Sequence[str],
+    output: Output,
+    stop: threading.Event,
+) -> Outcome:
+    if not suite.tests.is_dir():
+        return Outcome(suite, False, f"there is no directory {suite.tests}", kernel.release)
+    with tempfile.TemporaryDirectory(prefix="bpflock-suite-") as directory:
+        share = Path(directory)
+        # One -v lifts a configured -q to a line for each file: that is the progress.
+        command = [sys.executable, "-m", "pytest", str(suite.tests), "-v", "-p", "no:cacheprovider"]
+        command += [f"--junit-xml={guest.SHARE}/junit.xml", *extra]
+        job = guest.Job(command, timeout=suite.timeout, share=share, lsm=suite.lsm)
+        job = replace(job, env={**terminal_environment(), "BPFLOCK_BOOT": suite.boot})
+        output.line(suite.name, f"booting {kernel.release}")
+        try:
+            with output.prefixed(suite.name) as sink:
+                result = guest.run(kernel, job, stdout=sink, stderr=sink, stop=stop)
+        except VmError as error:
+            for line in error.render().splitlines():
+                output.line(suite.name, line)
+            return Outcome(suite, False, str(error), kernel.release)
+        counts = _keep_report(share / "junit.xml", REPORTS / f"{suite.name}.xml")
+        summary = str(counts) if counts else f"pytest left no report (exit status {result.status})"
+        return Outcome(suite, result.status == 0, summary, kernel.release, result.command_seconds)
+
+
+def _keep_report(source: Path, destination: Path) -> Counts | None:
+    destination.unlink(missing_ok=True)
+    try:
+        root = ET.parse(source).getroot()
+    except (OSError, ET.ParseError):
+        return None
+    shutil.copyfile(source, destination)
+    suites = list(root.iter("testsuite"))
+
+    def total(name: str) -> int:
+        return sum(int(suite.get(name, "0")) for suite in suites)
+
+    return Counts(total("tests"), total("failures"), total("errors"), total("skipped"))
+
+
+def _summarise(outcomes: Sequence[Outcome]) -> None:
+    say("summary")
+    for outcome in outcomes:
+        verdict = "ok" if outcome.passed else "FAILED"
+        where = f"{outcome.suite.name:<8}{outcome.release:<20}"
+        say(f"  {where}{verdict:<8}{outcome.summary} ({outcome.seconds:.0f} s)")
+
+
+class Output:
+    """Lines of several guests on one stdout, each with the name of its guest in front."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._lock = threading.Lock()
+
+    def line(self, name: str, text: str) -> None:
+        with self._lock:
+            sys.stdout.write(f"{name:>{self._width}} | {text}\n")
+            sys.stdout.flush()
+
+    @contextmanager
+    def prefixed(self, name: str) -> Iterator[guest.Sink]:
+        """A sink for raw output that prints whole lines."""
+        held = b""
+
+        def sink(data: bytes) -> None:
+            nonlocal held
+            *lines, held = (held + data).split(b"\n")
+            for line in lines:
+                self.line(name, line.decode(errors="replace").rstrip("\r"))
+
+        yield sink
+        if held:
+            self.line(name, held.decode(errors="replace"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

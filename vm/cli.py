@@ -69,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
     run.add_argument("--share", type=Path, metavar="DIR", help=f"writable there at {guest.SHARE}")
     run.add_argument("--qemu-arg", action="append", default=[], metavar="ARG")
-    run.add_argument("-v", "--verbose", action="store_true", help="tell how long the boot took")
+    run.add_argument(
+        "-v", "--verbose", action="count", default=0, help="tell how long it took; -vv: how QEMU is called"
+    )
     run.add_argument("command", nargs="+", metavar="COMMAND", help="after --, with its arguments")
     return parser
 
@@ -94,7 +96,7 @@ def _dispatch(args: argparse.Namespace) -> int:
         share=share,
     )
     kernel = kernels.fetch(args.kernel)
-    result = guest.run(kernel, job, verbose=say if args.verbose else None)
+    result = guest.run(kernel, job, verbose=say if args.verbose > 1 else None)
     if args.verbose:
         say(
             f"{kernel.release}: boot {result.boot_seconds:.1f} s, "

@@ -21,10 +21,10 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from vm import guest, kernels
+from vm import guest, kernels, qemu
 from vm.cli import terminal_environment
 from vm.errors import VmError, say
 
@@ -35,6 +35,12 @@ _BOOT_TESTS = Path("tests/boot")
 _KERNELS = ("6.1", "newest")
 _TIMEOUT = 2400.0
 _BOOT_TIMEOUT = 300.0
+
+# Guests at a time, and CPUs for each. Emulated CPUs beyond the host's cores cost more than they
+# do: on two cores, two guests of two CPUs took twice as long as two guests of one.
+_CORES = os.cpu_count() or 1
+_GUESTS = min(2, _CORES)
+_CPUS = max(1, min(2, _CORES // _GUESTS))
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,7 @@ class Outcome:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m vm.suite", description="Test on real kernels.")
     parser.add_argument("--kernel", action="append", default=[], help="only tests/kernel, on this one")
+    parser.add_argument("--smp", type=int, default=_CPUS, help="CPUs of a guest (default: %(default)s)")
     parser.add_argument("pytest", nargs="*", metavar="ARG", help="for pytest, after --")
     args = parser.parse_args(argv)
     only_kernels = bool(args.kernel or args.pytest)
@@ -97,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     if not only_kernels:
         suites += _BOOTS
     try:
-        outcomes = _run_all(suites, args.pytest)
+        outcomes = _run_all(suites, args.pytest, args.smp)
     except VmError as error:
         sys.stderr.write(error.render() + "\n")
         return 125
@@ -108,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 
 
-def _run_all(suites: Sequence[Suite], extra: Sequence[str]) -> list[Outcome]:
+def _run_all(suites: Sequence[Suite], extra: Sequence[str], cpus: int) -> list[Outcome]:
     # One after the other: downloads do not get faster side by side, only less readable.
     found = {name: kernels.fetch(name) for name in dict.fromkeys(suite.kernel for suite in suites)}
     # The guest cannot write bytecode, and compiling is slow in there.
@@ -116,9 +123,8 @@ def _run_all(suites: Sequence[Suite], extra: Sequence[str]) -> list[Outcome]:
     REPORTS.mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
     output = Output(width=max(len(suite.name) for suite in suites))
-    # A guest with two CPUs keeps more than one core busy only now and then.
-    with ThreadPoolExecutor(max_workers=max(1, min(2, os.cpu_count() or 1))) as pool:
-        futures = [pool.submit(_run, suite, found[suite.kernel], extra, output, stop) for suite in suites]
+    with ThreadPoolExecutor(max_workers=_GUESTS) as pool:
+        futures = [pool.submit(_run, suite, found[suite.kernel], extra, cpus, output, stop) for suite in suites]
         try:
             return [future.result() for future in futures]
         except BaseException:
@@ -131,6 +137,7 @@ def _run(
     suite: Suite,
     kernel: kernels.Kernel,
     extra: Sequence[str],
+    cpus: int,
     output: Output,
     stop: threading.Event,
 ) -> Outcome:
@@ -141,8 +148,14 @@ def _run(
         # One -v lifts a configured -q to a line for each file: that is the progress.
         command = [sys.executable, "-m", "pytest", str(suite.tests), "-v", "-p", "no:cacheprovider"]
         command += [f"--junit-xml={guest.SHARE}/junit.xml", *extra]
-        job = guest.Job(command, timeout=suite.timeout, share=share, lsm=suite.lsm)
-        job = replace(job, env={**terminal_environment(), "BPFLOCK_BOOT": suite.boot})
+        job = guest.Job(
+            command,
+            lsm=suite.lsm,
+            machine=qemu.Machine(cpus),
+            timeout=suite.timeout,
+            env={**terminal_environment(), "BPFLOCK_BOOT": suite.boot},
+            share=share,
+        )
         output.line(suite.name, f"booting {kernel.release}")
         try:
             with output.prefixed(suite.name) as sink:

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the bytes of the ring buffer to events, in bulk."""
+
+import operator
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bpflock.errors import BpflockError
+from bpflock.events.model import Event
+from bpflock.kernel.btf import ObjectTypes, StructLayout
+from bpflock.locks import LOCKS
+
+GUARD = "guard"
+GUARD_OPERATION = "ftrace_enabled"
+GUARD_TEXT = "kernel.ftrace_enabled"
+
+# Of struct bpflock_event (bpf/bpflock.h), in the order in which decode() unpacks them.
+# fmt: off
+_FIELDS = (
+    "size", "path_len", "time", "cgroup", "tgid", "pid", "ppid", "uid",
+    "lock", "type", "op", "reason", "retval", "repeats", "comm", "pcomm",
+)
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What the numbers of a record mean."""
+
+    bpfprog: str
+    event: str
+    op: str
+    operation: str
+    reason: str
+    denied: bool
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The names of the numbers in records. A number that has none, from another version, is `unknown(N)`."""
+
+    locks: Mapping[int, str]
+    types: Mapping[int, str]
+    reasons: Mapping[int, str]
+    operations: Mapping[str, Mapping[int, str]]  # lock -> number -> canonical name
+
+    @classmethod
+    def load(cls, operations: Mapping[str, Mapping[int, str]]) -> "Vocabulary":
+        """From the BTF of the compiled objects, and the numbers that each lock's operations have."""
+        types = ObjectTypes.load()
+        return cls(
+            locks=_names(types.enum("bpflock_lock"), "LOCK_"),
+            types=_names(types.enum("bpflock_event_type"), "EVENT_"),
+            reasons=_names(types.enum("bpflock_reason"), "REASON_"),
+            operations=operations,
+        )
+
+    def kind(self, lock: int, event_type: int, op: int, reason: int, retval: int) -> _Kind:
+        bpfprog = self.locks.get(lock, f"unknown({lock})")
+        name = self.operations.get(bpfprog, {}).get(op, f"unknown({op})")
+        text = operation_text(bpfprog, name)
+        if bpfprog == GUARD:
+            name, text = GUARD_OPERATION, GUARD_TEXT
+        why = self.reasons.get(reason)
+        return _Kind(
+            bpfprog=bpfprog,
+            event=self.types.get(event_type, f"unknown({event_type})"),
+            op=name,
+            operation=text,
+            reason=f"unknown({reason})" if why is None else reason_text(why),
+            denied=retval < 0 if why is None else why.startswith("denied"),
+        )
+
+
+def _names(enumerators: Mapping[str, int], prefix: str) -> dict[int, str]:
+    return {number: name.removeprefix(prefix).lower() for name, number in enumerators.items()}
+
+
+def operation_text(lock: str, name: str) -> str:
+    """What events show as the operation: for most, the kernel's own words."""
+    operation = LOCKS[lock].names().get(name) if lock in LOCKS else None
+    return operation.text or name if operation else name
+
+
+def reason_text(name: str) -> str:
+    """`denied_cgroup_baseline` -> `denied (cgroup baseline)`, `baseline` -> `baseline`, `traced` -> nothing."""
+    if name == "traced":
+        return ""
+    head, _, rest = name.partition("_")
+    return f"{head} ({rest.replace('_', ' ')})" if rest else head
+
+
+def boot_offset() -> float:
+    """Seconds from CLOCK_BOOTTIME, in which the kernel stamps records, to the time of day."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Decoder:
+    """Decodes whole records. `malformed` counts the batches whose rest could not be read; never expected."""
+
+    def __init__(self, layout: StructLayout, vocabulary: Vocabulary) -> None:
+        self.malformed = 0
+        self._compiled = layout.compile()
+        self._pick = _picker(layout)
+        self._vocabulary = vocabulary
+        self._kinds: dict[tuple[int, int, int, int], _Kind] = {}
+
+    @classmethod
+    def load(cls, operations: Mapping[str, Mapping[int, str]]) -> "Decoder":
+        """For the records of the installed BPF objects."""
+        return cls(ObjectTypes.load().struct("bpflock_event"), Vocabulary.load(operations))
+
+    def decode(self, data: memoryview | bytes) -> list[Event]:
+        """Events of whole records back to back; what follows a record that cannot be is dropped, and counted."""
+        unpack, pick, kinds = self._compiled.unpack_from, self._pick, self._kinds
+        header = self._compiled.size
+        end = len(data)
+        # Measured again for each batch: the time of day can be set.
+        start = boot_offset()
+        events: list[Event] = []
+        append = events.append
+        offset = 0
+        while offset + header <= end:
+            # fmt: off
+            (size, path_length, stamp, cgroup, tgid, pid, ppid, uid,
+             lock, event_type, op, reason, retval, repeats, comm, pcomm) = pick(unpack(data, offset))
+            # fmt: on
+            following = offset + size
+            if size < header or following > end:
+                break
+            kind = kinds.get((lock, event_type, op, reason))
+            if kind is None:
+                kind = self._kind(lock, event_type, op, reason, retval)
+            path = None
+            if path_length:
+                path = bytes(data[offset + header : min(offset + header + path_length, following)])
+            # fmt: off
+            append(Event(
+                stamp * 1e-9 + start, kind.bpfprog, kind.event, kind.op, kind.operation, kind.reason, kind.denied,
+                tgid, pid, ppid, uid, cgroup, comm.partition(b"\0")[0], pcomm.partition(b"\0")[0],
+                path, retval, repeats,
+            ))
+            # fmt: on
+            offset = following
+        if offset != end:
+            self.malformed += 1
+        return events
+
+    def _kind(self, lock: int, event_type: int, op: int, reason: int, retval: int) -> _Kind:
+        kind = self._vocabulary.kind(lock, event_type, op, reason, retval)
+        # Numbers that nobody knows could come in any quantity, and their denial depends on retval.
+        if "unknown(" not in kind.bpfprog + kind.event + kind.op + kind.reason:
+            self._kinds[lock, event_type, op, reason] = kind
+        return kind
+
+
+def _picker(layout: StructLayout) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    places = {field.name: place for place, field in enumerate(layout.fields)}
+    missing = [name for name in _FIELDS if name not in places]
+    if missing:
+        raise BpflockError(
+            f"struct {layout.name} of the BPF objects has no {', '.join(missing)}", hint="rebuild bpflock"
+        )
+    return operator.itemgetter(*(places[name] for name in _FIELDS))

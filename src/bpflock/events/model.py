@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be told about: an event of the kernel, a summary of what was not sent one by one, a message of bpflock."""
+
+import enum
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+class Level(enum.StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(slots=True)
+class Event:
+    """One decision of a lock, or one exec that a tracer saw.
+
+    comm, pcomm and filename are bytes that a process chose: only the renderers, which escape them, may show them.
+    """
+
+    time: float  # seconds since the epoch
+    bpfprog: str  # the lock's name
+    event: str  # lsm_locked_down, syscall_execve, ...
+    op: str  # the operation's canonical name
+    operation: str  # the operation as the kernel calls it
+    reason: str  # empty for what is only traced
+    denied: bool
+    tgid: int
+    pid: int
+    ppid: int
+    uid: int  # in the initial user namespace
+    cgroupid: int
+    comm: bytes
+    pcomm: bytes
+    filename: bytes | None
+    retval: int
+    repeats: int  # events of this kind suppressed since the one before
+
+
+@dataclass(slots=True)
+class Summary:
+    """What was counted, but not sent one by one, since the summary before."""
+
+    bpfprog: str
+    op: str
+    operation: str
+    limited: int  # the same subject repeated itself
+    dropped: int  # the ring buffer was full
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(slots=True)
+class Lost:
+    """Entries that this reader did not get, because it did not keep up."""
+
+    lines: int
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(slots=True)
+class Notice:
+    """A message of bpflock itself. `text` is trusted: who writes it escapes what a process or a file chose."""
+
+    text: str
+    level: Level = Level.INFO
+    bpfprog: str = ""  # the lock it is about, if it is about one
+    time: float = field(default_factory=time.time)
+
+
+Entry = Event | Summary | Lost | Notice
+Filter = Callable[[Entry], bool]

@@ -203,7 +203,7 @@ struct bpflock_limit {
 /* A task of bpflock itself, or its canary. Never inherited; exec drops it. */
 struct bpflock_own {
 	__u64 exec_id;	/* task_struct.self_exec_id when it entered */
-	__u32 canary;
+	__u32 canary;	/* ENTER_CANARY + the lock whose canary it is, or 0 */
 	__u32 pad;
 };
 
@@ -233,7 +233,7 @@ struct bpflock_event {
 enum bpflock_enter {
 	ENTER_LEAVE = 0,
 	ENTER_OWN = 1,
-	ENTER_CANARY = 2,
+	ENTER_CANARY = 2, /* plus enum bpflock_lock */
 };
 
 /* Puts the types above into an object's BTF, where user space finds them (guard.bpf.c). Never read. */

@@ -32,10 +32,10 @@ int BPF_PROG(bpfrestrict_bpf, int cmd)
 
 	/* Only a command that does not exist may be the canary's: the hot ones save the look-up. */
 	if (unlikely(access.op == OP_OTHER)) {
-		int denied = canary(own_task());
+		struct bpflock_own *own = own_task();
 
-		if (denied)
-			return denied;
+		if (is_canary(own))
+			return answer_canary(own, LOCK_BPFRESTRICT);
 	}
 	reason = decide(access.op);
 	if (denies(reason) && own_task())
@@ -55,6 +55,6 @@ int BPF_PROG(bpfrestrict_locked_down, enum lockdown_reason what, int ret)
 	if (ret)
 		return ret;
 	if (what != bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_BPF_WRITE_USER))
-		return 0;
+		return ignore(LOCK_BPFRESTRICT);
 	return enforce(&access);
 }

@@ -340,16 +340,20 @@ static __always_inline int conclude(const struct access *access, enum bpflock_re
 }
 
 /*
- * The canary is denied by every hook, without a side effect, to prove that the hook fires. Its errno tells it from
- * every other denial. Returns 0 if the current task is not the canary.
+ * The canary is denied by every hook of one lock, without a side effect, to prove that the hook fires; its errno tells
+ * it from every other denial. The hooks of other locks let it pass, or it could not reach the one it is for.
  */
-static __always_inline int canary(const struct bpflock_own *own)
+static __always_inline bool is_canary(const struct bpflock_own *own)
 {
-	struct bpflock_counter *counter;
+	return own && own->canary;
+}
 
-	if (!own || !own->canary)
+static __always_inline int answer_canary(const struct bpflock_own *own, enum bpflock_lock lock)
+{
+	struct bpflock_counter *counter = counter_of(OP_CANARY);
+
+	if (own->canary != ENTER_CANARY + lock)
 		return 0;
-	counter = counter_of(OP_CANARY);
 	if (counter)
 		__sync_fetch_and_add(&counter->denied, 1);
 	return -ECANCELED;
@@ -358,9 +362,22 @@ static __always_inline int canary(const struct bpflock_own *own)
 /* For hooks that are not on a hot path: the canary, then the decision. */
 static __always_inline int enforce(const struct access *access)
 {
-	int denied = canary(own_task());
+	struct bpflock_own *own = own_task();
 
-	return denied ? denied : conclude(access, decide(access->op));
+	if (is_canary(own))
+		return answer_canary(own, access->lock);
+	return conclude(access, decide(access->op));
+}
+
+/*
+ * For hooks that fire for much else: what is none of the lock's business passes, except for the canary, which must be
+ * able to reach a hook by any of its ways.
+ */
+static __always_inline int ignore(enum bpflock_lock lock)
+{
+	struct bpflock_own *own = own_task();
+
+	return is_canary(own) ? answer_canary(own, lock) : 0;
 }
 
 #endif

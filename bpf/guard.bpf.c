@@ -39,7 +39,7 @@ int BPF_PROG(guard_task_prctl, int option, unsigned long arg2, unsigned long arg
 	if (!own)
 		return ret;
 	own->exec_id = task->self_exec_id;
-	own->canary = arg5 == ENTER_CANARY;
+	own->canary = arg5 >= ENTER_CANARY ? arg5 : 0;
 	return -EALREADY;
 }
 

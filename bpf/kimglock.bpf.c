@@ -76,14 +76,12 @@ int BPF_PROG(kimglock_locked_down, enum lockdown_reason what, int ret)
 	};
 	struct bpflock_own *own;
 	enum bpflock_reason reason;
-	int denied;
 
 	if (ret)
 		return ret;
 	own = own_task();
-	denied = canary(own);
-	if (denied)
-		return denied;
+	if (is_canary(own))
+		return answer_canary(own, LOCK_KIMGLOCK);
 	reason = decide(access.op);
 	/* bpflock's own programs read the kernel: without this, no lock could be loaded after this one. */
 	if (own && denies(reason) && access.op == KIMGLOCK_BPF_READ)
@@ -177,7 +175,7 @@ int BPF_PROG(kimglock_kernel_load_data, enum kernel_load_data_id id, bool conten
 		return ret;
 	if (id != bpf_core_enum_value(enum kernel_load_data_id, LOADING_KEXEC_IMAGE) &&
 	    id != bpf_core_enum_value(enum kernel_load_data_id, LOADING_KEXEC_INITRAMFS))
-		return 0;
+		return ignore(LOCK_KIMGLOCK);
 	return enforce(&access);
 }
 
@@ -194,7 +192,7 @@ int BPF_PROG(kimglock_kernel_read_file, struct file *file, enum kernel_read_file
 		return ret;
 	if (id != bpf_core_enum_value(enum kernel_read_file_id, READING_KEXEC_IMAGE) &&
 	    id != bpf_core_enum_value(enum kernel_read_file_id, READING_KEXEC_INITRAMFS))
-		return 0;
+		return ignore(LOCK_KIMGLOCK);
 	access.object = file->f_inode->i_ino;
 	access.path = &file->f_path;
 	return enforce(&access);

@@ -30,7 +30,7 @@ int BPF_PROG(kmodlock_kernel_read_file, struct file *file, enum kernel_read_file
 	if (id != bpf_core_enum_value(enum kernel_read_file_id, READING_MODULE) &&
 	    !(bpf_core_enum_value_exists(enum kernel_read_file_id, READING_MODULE_COMPRESSED) &&
 	      id == bpf_core_enum_value(enum kernel_read_file_id, READING_MODULE_COMPRESSED)))
-		return 0;
+		return ignore(LOCK_KMODLOCK);
 	access.object = file->f_inode->i_ino;
 	access.path = &file->f_path;
 	return enforce(&access);
@@ -50,7 +50,7 @@ int BPF_PROG(kmodlock_kernel_load_data, enum kernel_load_data_id id, bool conten
 	if (id != bpf_core_enum_value(enum kernel_load_data_id, LOADING_MODULE) &&
 	    !(bpf_core_enum_value_exists(enum kernel_load_data_id, LOADING_MODULE_COMPRESSED) &&
 	      id == bpf_core_enum_value(enum kernel_load_data_id, LOADING_MODULE_COMPRESSED)))
-		return 0;
+		return ignore(LOCK_KMODLOCK);
 	return enforce(&access);
 }
 
@@ -85,6 +85,6 @@ int BPF_PROG(kmodlock_locked_down, enum lockdown_reason what, int ret)
 	else if (what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_MODULE_PARAMETERS))
 		access.op = KMODLOCK_UNSAFE_MODULE_PARAMETERS;
 	else
-		return 0;
+		return ignore(LOCK_KMODLOCK);
 	return enforce(&access);
 }

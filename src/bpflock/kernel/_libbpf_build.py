@@ -65,16 +65,20 @@ ffibuilder.cdef(
     int bl_ring_fd(const struct bl_ring *ring);
     void bl_ring_free(struct bl_ring *ring);
     int64_t bl_ring_drain(struct bl_ring *ring, char *buffer, size_t size, int timeout_ms);
-    long bl_syscall(long number, long a, long b, long c, long d, long e);
+    long bl_syscall(long number, long a, long b, long c, long d, long e, long f);
+    int bl_exec_as(const long *enter, int fd, const char *path);
 
     #define SYS_bpf ...
     #define SYS_prctl ...
     #define SYS_finit_module ...
     #define SYS_init_module ...
-    #define SYS_kexec_load ...
-    #define SYS_kexec_file_load ...
-    #define SYS_execveat ...
     #define SYS_fsopen ...
+    #define SYS_mount ...
+    #define SYS_mmap ...
+    #define SYS_munmap ...
+    #define SYS_mprotect ...
+    #define SYS_socket ...
+    #define SYS_ioctl ...
     #define SYS_fsconfig ...
     #define SYS_fsmount ...
     #define BTF_KIND_INT ...
@@ -94,13 +98,16 @@ ffibuilder.cdef(
 ffibuilder.set_source(
     "bpflock.kernel._libbpf",
     r"""
+    #define _GNU_SOURCE
     #include <errno.h>
+    #include <fcntl.h>
     #include <stdarg.h>
     #include <stdint.h>
     #include <stdio.h>
     #include <stdlib.h>
     #include <string.h>
     #include <sys/syscall.h>
+    #include <sys/wait.h>
     #include <unistd.h>
     #include <bpf/bpf.h>
     #include <bpf/btf.h>
@@ -266,11 +273,33 @@ ffibuilder.set_source(
         return error < 0 && error != -ENOSPC ? error : (int64_t)ring->used;
     }
 
-    static long bl_syscall(long number, long a, long b, long c, long d, long e)
+    static long bl_syscall(long number, long a, long b, long c, long d, long e, long f)
     {
-        long result = syscall(number, a, b, c, d, e);
+        long result = syscall(number, a, b, c, d, e, f);
 
         return result < 0 ? -errno : result;
+    }
+
+    /* Execute fd, or path if that is not NULL, in a child that entered before with prctl(enter[0..4]). Gives the
+     * child's exit status, or 256 + the errno with which it could not execute. */
+    static int bl_exec_as(const long *enter, int fd, const char *path)
+    {
+        char *const argv[] = { "bpflock-canary", NULL };
+        int status;
+        volatile int failed = 0; /* in memory that the child shares */
+        pid_t child = vfork();
+
+        if (child < 0)
+            return 256 + errno;
+        if (!child) {
+            syscall(SYS_prctl, enter[0], enter[1], enter[2], enter[3], enter[4]);
+            syscall(SYS_execveat, path ? AT_FDCWD : fd, path ? path : "", argv, argv + 1, path ? 0 : AT_EMPTY_PATH);
+            failed = errno;
+            _exit(0);
+        }
+        while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+            ;
+        return failed ? 256 + failed : WIFEXITED(status) ? WEXITSTATUS(status) : 255;
     }
     """,
     libraries=["bpf"],

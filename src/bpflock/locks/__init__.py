@@ -11,6 +11,8 @@ from bpflock.locks.kimglock import KIMGLOCK
 from bpflock.locks.kmodlock import KMODLOCK
 from bpflock.locks.model import Lock
 
+__all__ = ["LOCKS", "Lock", "find_lock"]
+
 # In the order in which they are enforced and shown.
 LOCKS: Mapping[str, Lock] = {lock.name: lock for lock in (KIMGLOCK, KMODLOCK, BPFRESTRICT, FILELESSLOCK, EXECSNOOP)}
 

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BPF objects, programs, links and maps, as libbpf sees them."""
+
+import errno
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bpflock.errors import BpflockError, PermissionsError, UnsupportedError
+from bpflock.kernel._libbpf import ffi, lib
+from bpflock.kernel.btf import OBJECTS, Types
+
+_LOG_SIZE = 256 * 1024
+
+
+def kernel_error(what: str, number: int) -> BpflockError:
+    """The error for a failed call to the kernel; number is an errno, of either sign."""
+    number = abs(number)
+    message = f"{what}: {os.strerror(number)}"
+    if number in (errno.EPERM, errno.EACCES):
+        return PermissionsError(message, hint="run as root; 'bpflock check' tells what is missing")
+    return BpflockError(message)
+
+
+class Map:
+    """An open map. Keys and values are bytes of exactly the map's sizes."""
+
+    def __init__(self, fd: int) -> None:
+        """Takes over the descriptor."""
+        info = ffi.new("struct bl_map_info *")
+        error = lib.bl_map_info(fd, info)
+        if error:
+            os.close(fd)
+            raise kernel_error("cannot describe a map", error)
+        self.fd = fd
+        self.id: int = info.id
+        self.type: int = info.type
+        self.key_size: int = info.key_size
+        self.value_size: int = info.value_size
+        self.max_entries: int = info.max_entries
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """A pinned map. Raises BpflockError, also if there is none."""
+        fd = lib.bpf_obj_get(os.fsencode(path))
+        if fd < 0:
+            raise kernel_error(f"cannot open the pinned map {path}", fd)
+        return cls(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def lookup(self, key: bytes) -> bytes | None:
+        value = ffi.new("char[]", self.value_size)
+        error = lib.bpf_map_lookup_elem(self.fd, key, value)
+        if error == -errno.ENOENT:
+            return None
+        if error:
+            raise kernel_error("cannot read a map", error)
+        return bytes(ffi.buffer(value))
+
+    def update(self, key: bytes, value: bytes) -> None:
+        error = lib.bpf_map_update_elem(self.fd, key, value, lib.BPF_ANY)
+        if error:
+            raise kernel_error("cannot write a map", error)
+
+    def delete(self, key: bytes) -> bool:
+        """Whether the key was there."""
+        error = lib.bpf_map_delete_elem(self.fd, key)
+        if error and error != -errno.ENOENT:
+            raise kernel_error("cannot write a map", error)
+        return not error
+
+    def keys(self) -> Iterator[bytes]:
+        key: Any = ffi.NULL
+        following = ffi.new("char[]", self.key_size)
+        while True:
+            error = lib.bpf_map_get_next_key(self.fd, key, following)
+            if error == -errno.ENOENT:
+                return
+            if error:
+                raise kernel_error("cannot read a map", error)
+            key = bytes(ffi.buffer(following))
+            yield key
+
+    def values(self) -> bytes:
+        """All values of an array map, back to back, in one system call."""
+        values = ffi.new("char[]", self.value_size * self.max_entries)
+        keys = ffi.new("__u32[]", self.max_entries)
+        count, position = ffi.new("__u32 *", self.max_entries), ffi.new("__u32 *")
+        error = lib.bpf_map_lookup_batch(self.fd, ffi.NULL, position, keys, values, count, ffi.NULL)
+        if error and error != -errno.ENOENT:  # ENOENT: the end was reached
+            raise kernel_error("cannot read a map", error)
+        return bytes(ffi.buffer(values))[: count[0] * self.value_size]
+
+    def pin(self, path: Path) -> None:
+        error = lib.bpf_obj_pin(self.fd, os.fsencode(path))
+        if error:
+            raise kernel_error(f"cannot pin {path}", error)
+
+
+class Link:
+    """An attached program: attached as long as this is open, or pinned."""
+
+    def __init__(self, link: Any, hook: str) -> None:
+        self._link = link
+        self.hook = hook
+
+    def pin(self, path: Path) -> None:
+        error = lib.bpf_obj_pin(lib.bpf_link__fd(self._link), os.fsencode(path))
+        if error:
+            raise kernel_error(f"cannot pin {path}", error)
+
+    def close(self) -> None:
+        if self._link != ffi.NULL:
+            lib.bpf_link__destroy(self._link)
+            self._link = ffi.NULL
+
+
+class Program:
+    def __init__(self, program: Any) -> None:
+        self._program = program
+        self.name: str = ffi.string(lib.bpf_program__name(program)).decode()
+        self.hook: str = ffi.string(lib.bpf_program__section_name(program)).decode()
+
+    def attach(self, cgroup_fd: int | None = None) -> Link:
+        """Attach where the program's section says; for a cgroup program, to the cgroup of that directory."""
+        if self.hook.startswith("cgroup/"):
+            link = lib.bpf_program__attach_cgroup(self._program, -1 if cgroup_fd is None else cgroup_fd)
+        else:
+            link = lib.bpf_program__attach(self._program)
+        if link == ffi.NULL:
+            raise kernel_error(f"cannot attach to {self.hook}", ffi.errno)
+        return Link(link, self.hook)
+
+
+# libbpf has one log for the whole process.
+_log_lock = threading.Lock()
+
+
+class Object:
+    """A compiled BPF object: open, set constants, load, attach.
+
+    Closing it leaves pinned links and maps in place.
+    """
+
+    def __init__(self, stem: str) -> None:
+        self.stem = stem
+        self.path = OBJECTS / f"{stem}.bpf.o"
+        self._log = ffi.new("char[]", _LOG_SIZE)
+        with _log_lock:
+            lib.bl_log_start(self._log, _LOG_SIZE)
+            self._object = lib.bpf_object__open_file(os.fsencode(self.path), ffi.NULL)
+            lib.bl_log_stop()
+        if self._object == ffi.NULL:
+            raise BpflockError(f"cannot open {self.path}", hint="reinstall bpflock, or run 'make build' in a checkout")
+        self.programs = [Program(found) for found in self._walk(lib.bpf_object__next_program)]
+        self._maps = {
+            ffi.string(lib.bpf_map__name(found)).decode(): found for found in self._walk(lib.bpf_object__next_map)
+        }
+        # libbpf's own BTF of the object: only here are the offsets of variables filled in.
+        self.types = Types(lib.bpf_object__btf(self._object), owned=False, keep=self)
+
+    def _walk(self, step: Any) -> Iterator[Any]:
+        found = step(self._object, ffi.NULL)
+        while found != ffi.NULL:
+            yield found
+            found = step(self._object, found)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._object != ffi.NULL:
+            lib.bpf_object__close(self._object)
+            self._object = ffi.NULL
+
+    @property
+    def build(self) -> int:
+        """Identifies the compiled code: 64 bits of its SHA-256."""
+        return int.from_bytes(hashlib.sha256(self.path.read_bytes()).digest()[:8], "little")
+
+    @property
+    def maps(self) -> list[str]:
+        """Names of its maps; global data is a map too, with a '.' in its name."""
+        return list(self._maps)
+
+    def set_constant(self, name: str, value: bytes) -> None:
+        """Set a `const volatile` global before load."""
+        offset, size = self.types.variables(".rodata")[name]
+        if size != len(value):
+            raise BpflockError(f"{self.stem}: constant {name} has {size} bytes, not {len(value)}")
+        length = ffi.new("size_t *")
+        start = lib.bpf_map__initial_value(self._section(".rodata"), length)
+        ffi.memmove(ffi.cast("char *", start) + offset, value, size)
+
+    def constant(self, name: str, data: bytes) -> bytes:
+        """A `const volatile` global out of the contents of its section's map."""
+        offset, size = self.types.variables(".rodata")[name]
+        return data[offset : offset + size]
+
+    def _section(self, suffix: str) -> Any:
+        return next(found for name, found in self._maps.items() if name.endswith(suffix))
+
+    def set_max_entries(self, name: str, count: int) -> None:
+        error = lib.bpf_map__set_max_entries(self._maps[name], count)
+        if error:
+            raise kernel_error(f"{self.stem}: cannot size map {name}", error)
+
+    def reuse(self, name: str, shared: Map) -> None:
+        """Use an existing map in place of an own one."""
+        own = self._maps[name]
+        if (shared.key_size, shared.value_size) != (lib.bpf_map__key_size(own), lib.bpf_map__value_size(own)):
+            raise BpflockError(
+                f"the pinned map {name} has another layout than this version's",
+                hint="another version of bpflock pinned it: 'bpflock unlock --all', then lock again",
+            )
+        error = lib.bpf_map__reuse_fd(own, shared.fd)
+        if error:
+            raise kernel_error(f"{self.stem}: cannot reuse map {name}", error)
+
+    def load(self) -> None:
+        """Load all programs and maps into the kernel. Raises BpflockError with the kernel's own words."""
+        with _log_lock:
+            lib.bl_log_start(self._log, _LOG_SIZE)
+            error = lib.bpf_object__load(self._object)
+            lib.bl_log_stop()
+        if not error:
+            return
+        if error in (-errno.EPERM, -errno.EACCES) and os.geteuid():
+            raise PermissionsError(f"cannot load {self.stem}: not permitted", hint="run as root")
+        raise UnsupportedError(
+            f"the kernel refuses {self.stem}: {os.strerror(-error)}: {self._last_words()}",
+            hint="'bpflock check' tells what this kernel lacks",
+        )
+
+    def _last_words(self) -> str:
+        """The line of the verifier's or libbpf's log that says most."""
+        lines = ffi.string(self._log).decode(errors="replace").splitlines()
+        telling = [
+            line for line in lines if line and not line.startswith(("processed ", "libbpf: failed to load obj", "-- "))
+        ]
+        return telling[-1].removeprefix("libbpf: ") if telling else "no reason given"
+
+    def log(self) -> str:
+        """libbpf's whole log of the last step, for debugging."""
+        return str(ffi.string(self._log).decode(errors="replace"))
+
+    def map(self, name: str) -> Map:
+        """A loaded map, under a descriptor of its own."""
+        return Map(os.dup(lib.bpf_map__fd(self._maps[name] if name in self._maps else self._section(name))))

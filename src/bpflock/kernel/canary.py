@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ways to reach each hook without a side effect, so that a canary can prove that its program fires.
+
+Each way is denied by the canary's own lock; were the hook dead, the call would fail for a reason of its own.
+"""
+
+import contextlib
+import os
+import platform
+import stat
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bpflock.kernel import own
+from bpflock.kernel._libbpf import ffi, lib
+from bpflock.kernel.btf import OBJECTS
+from bpflock.kernel.host import mount_detached, syscall
+
+_NO_SUCH_COMMAND = 0xFF00  # of bpf(2)
+_MSR_MAJOR = 202
+_SIOCGIFINDEX = 0x8933
+_PROT_READ, _PROT_EXEC, _MAP_PRIVATE = 1, 4, 2
+_PAGE = 4096
+
+
+def _read(path: str) -> None:
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.read(fd, 1)
+        finally:
+            os.close(fd)
+
+
+def _locked_down() -> None:
+    # Reading what sleep states there are asks whether hibernation is locked down; where there is none, kcore.
+    _read("/sys/power/state")
+    _read("/proc/kcore")
+
+
+def _kernel_read_file() -> None:
+    fd = os.open(OBJECTS / "guard.bpf.o", os.O_RDONLY)  # no module: ENOEXEC
+    try:
+        syscall(lib.SYS_finit_module, fd, ffi.new("char[]", b""), 0)
+    finally:
+        os.close(fd)
+
+
+def _kernel_load_data() -> None:
+    zeroes = ffi.new("char[]", 256)  # no module either
+    syscall(lib.SYS_init_module, zeroes, 256, ffi.new("char[]", b""))
+
+
+def _kernel_module_request() -> None:
+    # Asking for the index of an interface that does not exist makes the kernel ask for a module of its name.
+    fd = syscall(lib.SYS_socket, 1, 1, 0)
+    try:
+        syscall(lib.SYS_ioctl, fd, _SIOCGIFINDEX, ffi.new("char[]", b"bpflock-canary".ljust(40, b"\0")))
+    finally:
+        os.close(fd)
+
+
+def _bpf() -> None:
+    syscall(lib.SYS_bpf, _NO_SUCH_COMMAND, ffi.new("char[]", 8), 0)
+
+
+def _file_open() -> None:
+    # A device node without a driver's help: of an MSR device that no CPU has.
+    root = mount_detached("tmpfs")
+    try:
+        os.mknod("msr", stat.S_IFCHR | 0o600, os.makedev(_MSR_MAJOR, 0xFFFFF), dir_fd=root)
+        with contextlib.suppress(OSError):
+            os.close(os.open("msr", os.O_RDONLY, dir_fd=root))
+    finally:
+        os.close(root)
+
+
+@contextlib.contextmanager
+def _memfd(content: bytes) -> Iterator[int]:
+    """A read-only descriptor of a memfd: one that is open for writing cannot be executed."""
+    writable = os.memfd_create("bpflock-canary", 0)
+    try:
+        os.write(writable, content)
+        fd = os.open(f"/proc/self/fd/{writable}", os.O_RDONLY)
+    finally:
+        os.close(writable)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _mmap_file() -> None:
+    with _memfd(bytes(_PAGE)) as fd:
+        address = syscall(lib.SYS_mmap, 0, _PAGE, _PROT_READ | _PROT_EXEC, _MAP_PRIVATE, fd, 0)
+        if address > 0:
+            syscall(lib.SYS_munmap, address, _PAGE)
+
+
+def _file_mprotect() -> None:
+    with _memfd(bytes(_PAGE)) as fd:
+        address = syscall(lib.SYS_mmap, 0, _PAGE, _PROT_READ, _MAP_PRIVATE, fd, 0)
+        if address > 0:
+            syscall(lib.SYS_mprotect, address, _PAGE, _PROT_READ | _PROT_EXEC)
+            syscall(lib.SYS_munmap, address, _PAGE)
+
+
+def _tiny_program() -> bytes:
+    """An ELF executable that exits at once."""
+    machine, code = {
+        "x86_64": (62, bytes.fromhex("31ffb83c0000000f05")),  # exit(0)
+        "aarch64": (183, bytes.fromhex("000080d2a80b80d2010000d4")),
+    }[platform.machine()]
+    address, header = 0x400000, 64 + 56
+    elf = struct.pack(
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, machine, 1, address + header, 64, 0, 0, 64, 56, 1, 0, 0, 0
+    )
+    size = header + len(code)
+    return elf + struct.pack("<IIQQQQQQ", 1, 5, 0, address, address, size, size, _PAGE) + code
+
+
+Way = Callable[[], None]
+
+# By the name of the hook: what reaches it from the canary's own thread.
+_WAYS: dict[str, Way] = {
+    "lsm/locked_down": _locked_down,
+    "lsm/kernel_read_file": _kernel_read_file,
+    "lsm/kernel_load_data": _kernel_load_data,
+    "lsm/kernel_module_request": _kernel_module_request,
+    "lsm/bpf": _bpf,
+    "lsm/file_open": _file_open,
+    "lsm/mmap_file": _mmap_file,
+    "lsm/file_mprotect": _file_mprotect,
+}
+# What must be executed, by a child that is the canary.
+_PROGRAMS: dict[str, Callable[[], bytes]] = {
+    "lsm/bprm_check_security": lambda: b"#!/nonexistent\n",
+    "lsm/bprm_creds_from_file": _tiny_program,
+}
+
+
+def provoke(hook: str, key: bytes, lock: str) -> bool:
+    """Reach the hook as the canary of the lock (LOCK_NAME). False if this machine has no way to reach it."""
+    if hook in _WAYS:
+        with own.as_canary(key, lock):
+            _WAYS[hook]()
+        return True
+    entrance = ffi.new("long[]", own.entrance(key, lock))
+    if hook in _PROGRAMS:
+        with _memfd(_PROGRAMS[hook]()) as fd:
+            lib.bl_exec_as(entrance, fd, ffi.NULL)
+        return True
+    if hook == "tp_btf/sched_process_exec" and Path("/bin/true").exists():
+        lib.bl_exec_as(entrance, -1, b"/bin/true")
+        return True
+    return False

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What bpflock keeps in bpffs: it goes on enforcing without a process, and a new process finds it there.
+
+/sys/fs/bpf/bpflock/                mode 0700
+    bpflock_events ...              maps that all locks share
+    NAME/                           one lock, or the guard
+        lsm__locked_down ...        its links: removing them ends it
+        counters, config            its maps
+        origins -> {...}            where each setting came from (JSON in a symbolic link)
+        key -> HEX                  the guard's only: see kernel/own.py
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from bpflock.errors import BpflockError
+from bpflock.kernel import host
+
+BPFFS = Path("/sys/fs/bpf")
+ROOT = BPFFS / "bpflock"
+GUARD = "guard"
+SHARED_MAPS = ("bpflock_events", "bpflock_cgroupmap", "bpflock_cgroups", "bpflock_own", "bpflock_limits")
+COUNTERS = "counters"
+CONFIG = "config"
+_NEW, _OLD = "new-", "old-"  # bpffs allows no dots in names
+
+
+def directory(name: str) -> Path:
+    return ROOT / name
+
+
+def exists(name: str) -> bool:
+    return directory(name).is_dir()
+
+
+def shared(name: str) -> Path:
+    return ROOT / name
+
+
+def prepare() -> None:
+    """Make the root directory."""
+    host.require_root()
+    host.mount_bpffs(BPFFS)
+    ROOT.mkdir(mode=0o700, exist_ok=True)
+    if ROOT.stat().st_uid != 0 or ROOT.stat().st_mode & 0o077:
+        raise BpflockError(f"{ROOT} is not root's alone", hint=f"chown root {ROOT}; chmod 0700 {ROOT}")
+
+
+@contextlib.contextmanager
+def exclusive(progress: Callable[[str], None] | None = None) -> Iterator[None]:
+    """One process at a time changes what is pinned. Makes the root directory and repairs what a crash left."""
+    prepare()
+    fd = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _wait_for_lock(fd, progress)
+        _recover()
+        yield
+    finally:
+        os.close(fd)
+
+
+def _wait_for_lock(fd: int, progress: Callable[[str], None] | None) -> None:
+    started, told = time.monotonic(), False
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        if progress and not told and time.monotonic() - started > 2:
+            progress("waiting for another bpflock command to finish")
+            told = True
+        time.sleep(0.02)
+
+
+def _recover() -> None:
+    """Finish or undo a publication that was interrupted. What was enforced before goes on."""
+    for entry in list(ROOT.iterdir()):
+        if entry.name.startswith(_NEW):
+            target = directory(entry.name.removeprefix(_NEW))
+            if target.exists():
+                _remove_tree(entry)
+            else:
+                entry.rename(target)
+        elif entry.name.startswith(_OLD) and directory(entry.name.removeprefix(_OLD)).exists():
+            _remove_tree(entry)
+
+
+@contextlib.contextmanager
+def staging(name: str) -> Iterator[Path]:
+    """A directory to pin into. It goes away if the block fails."""
+    path = ROOT / f"{_NEW}{name}"
+    path.mkdir(mode=0o700)
+    try:
+        yield path
+    except BaseException:
+        _remove_tree(path)
+        raise
+
+
+def publish(name: str) -> None:
+    """Put what was staged in the place of what is there. The old links go last: there is always one set attached."""
+    target, old = directory(name), ROOT / f"{_OLD}{name}"
+    if target.exists():
+        target.rename(old)
+    (ROOT / f"{_NEW}{name}").rename(target)
+    if old.exists():
+        _remove_tree(old)
+
+
+def remove(name: str) -> bool:
+    """End a lock. False if it was not there."""
+    if not exists(name):
+        return False
+    _remove_tree(directory(name))
+    return True
+
+
+def remove_shared(names: tuple[str, ...] = SHARED_MAPS) -> None:
+    for name in names:
+        shared(name).unlink(missing_ok=True)
+
+
+def _remove_tree(path: Path) -> None:
+    for entry in list(path.iterdir()):
+        entry.unlink()
+    path.rmdir()
+
+
+def link_path(base: Path, hook: str) -> Path:
+    """Where the link of a program is pinned; hook is its section name, such as lsm/bpf."""
+    return base / hook.replace("/", "__", 1)
+
+
+def hooks(name: str) -> tuple[str, ...]:
+    """The hooks whose links are pinned."""
+    if not exists(name):
+        return ()
+    return tuple(sorted(e.name.replace("__", "/", 1) for e in directory(name).iterdir() if "__" in e.name))
+
+
+def since(name: str) -> float:
+    """When the lock was loaded in its present form, seconds since the epoch."""
+    return (directory(name) / CONFIG).stat().st_mtime
+
+
+def write_origins(base: Path, origins: Mapping[str, str]) -> None:
+    """Keep them beside the pins: they live exactly as long."""
+    link, fresh = base / "origins", base / "origins-new"
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(json.dumps(dict(origins)))
+    fresh.rename(link)
+
+
+def read_origins(name: str) -> dict[str, str]:
+    try:
+        found = json.loads(str((directory(name) / "origins").readlink()))
+    except (OSError, ValueError):
+        return {}
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}

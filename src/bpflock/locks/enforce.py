@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Putting locks into the kernel, taking them out, and reading what they did."""
+
+import contextlib
+import enum
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bpflock.errors import BpflockError, UnsupportedError, UsageError
+from bpflock.kernel import canary, host, own, pins
+from bpflock.kernel.bpf import Map, Object
+from bpflock.kernel.btf import ObjectTypes
+from bpflock.kernel.ring import Ring
+from bpflock.locks import LOCKS
+from bpflock.locks.model import Lock, Profile, Settings
+
+EVENT_BUFFER = 1024 * 1024  # bytes; a power of two and a multiple of the page size
+_OPS = 64  # bpf/bpflock.h: operations of one lock
+_OTHER, _CANARY = 62, 63  # bpf/bpflock.h: OP_OTHER, OP_CANARY
+_FTRACE = Path("/proc/sys/kernel/ftrace_enabled")
+_LOCKDOWN = Path("/sys/kernel/security/lockdown")
+
+
+class Outcome(enum.Enum):
+    """What apply() found to do."""
+
+    LOADED = "loaded"
+    REPLACED = "replaced"
+    ADOPTED = "adopted"
+    OFF = "off"
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Of one operation, since the lock was loaded: allowed + denied = attempts = events sent + limited + dropped."""
+
+    operation: str
+    allowed: int
+    denied: int
+    limited: int
+    dropped: int
+
+
+@dataclass(frozen=True)
+class LockStatus:
+    """A loaded lock. `since` is in seconds since the epoch; `counters` holds the operations that occurred."""
+
+    lock: Lock
+    settings: Settings
+    origins: Mapping[str, str]
+    since: float
+    hooks: tuple[str, ...]
+    counters: tuple[Counter, ...]
+
+
+def operation_numbers(lock: Lock) -> dict[str, int]:
+    """The number of each operation in masks, counters and events."""
+    numbers = ObjectTypes.load(lock.name).enum(f"{lock.name}_op")
+    return {operation.name: numbers[f"{lock.name}_{operation.name}".upper()] for operation in lock.operations}
+
+
+def operation_names(lock: Lock) -> dict[int, str]:
+    """The operation that a number in an event stands for."""
+    return {number: name for name, number in operation_numbers(lock).items()} | {_OTHER: "other"}
+
+
+def _with_required(lock: Lock, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    """The allow list with what its operations cannot happen without."""
+    named = lock.names()
+    return tuple(sorted({*allowed, *(name for word in allowed for name in named[word].requires)}))
+
+
+def _mask(numbers: Mapping[str, int], operations: tuple[str, ...]) -> int:
+    return sum(1 << numbers[name] for name in operations)
+
+
+class Enforcer:
+    """The locks in the kernel. Every method finishes what it does before it returns: nothing is half applied.
+
+    `progress` is told of what takes long; `event_buffer` is the size in bytes of the ring buffer, if it is not there
+    yet. Methods raise BpflockError.
+    """
+
+    def __init__(self, progress: Callable[[str], None] | None = None, event_buffer: int = EVENT_BUFFER) -> None:
+        self._progress = progress
+        self._event_buffer = event_buffer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    @contextlib.contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        with pins.exclusive(self._progress):
+            self._enter()
+            yield
+
+    def _key(self) -> bytes | None:
+        return own.read_key(pins.directory(pins.GUARD) / "key")
+
+    def _enter(self) -> None:
+        """Pass the guard's door, if there is a guard. Its lock on bpf(2) would stop us from saying why it does not open."""
+        key = self._key()
+        if key and not own.enter(key) and pins.hooks(pins.GUARD):
+            _require_ftrace()
+            raise BpflockError(
+                "the guard does not answer: its program does not run",
+                hint=f"look at 'bpflock check'; rm -r {pins.ROOT} ends all locks",
+            )
+
+    def apply(self, lock: Lock, settings: Settings, origins: Mapping[str, str]) -> Outcome:
+        """Enforce the lock with these settings, without a moment in which a lock that was there is not.
+
+        Adopts what is pinned if it is the same. A tracer that traces nothing is taken out.
+        """
+        with self._exclusive():
+            if settings.profile is Profile.NONE:
+                self._remove(lock.name)
+                return Outcome.OFF
+            self._require_lsm()
+            self._ensure_guard()
+            return self._load(lock.name, settings, origins)
+
+    def remove(self, lock: Lock) -> bool:
+        """End the lock, and the guard with the last one. False if it was not loaded."""
+        with self._exclusive():
+            return self._remove(lock.name)
+
+    def _remove(self, name: str) -> bool:
+        removed = pins.remove(name)
+        if removed and not any(pins.exists(lock) for lock in LOCKS):
+            self._remove_base()
+        return removed
+
+    def _remove_base(self) -> None:
+        """The guard and the shared maps; exceptions for cgroups stay until they are unset."""
+        with Map.open(pins.shared("bpflock_cgroupmap")) as exceptions:
+            keep = any(True for _ in exceptions.keys())
+        pins.remove(pins.GUARD)
+        names = [name for name in pins.SHARED_MAPS if not (keep and name.startswith("bpflock_cgroup"))]
+        pins.remove_shared(tuple(names))
+        if not keep:
+            pins.ROOT.rmdir()
+
+    def ensure_base(self) -> None:
+        """Load the guard and the shared maps, for what needs them before the first lock."""
+        with self._exclusive():
+            self._require_lsm()
+            self._ensure_guard()
+
+    def _require_lsm(self) -> None:
+        active = Path("/sys/kernel/security/lsm")
+        if active.exists() and "bpf" not in active.read_text().split(","):
+            raise UnsupportedError(
+                "BPF programs are not among this kernel's security modules: no lock would have an effect",
+                hint="'bpflock check' shows how to switch them on",
+            )
+        _require_ftrace()
+
+    def _ensure_guard(self) -> None:
+        self._load(pins.GUARD, Settings(Profile.RESTRICTED), {})
+        self._enter()
+
+    def _load(self, name: str, settings: Settings, origins: Mapping[str, str]) -> Outcome:
+        replacing = pins.exists(name)
+        with Object(name) as program:
+            config = self._configure(program, name, settings)
+            if replacing and self._same(program, name, config):
+                pins.write_origins(pins.directory(name), origins)
+                return Outcome.ADOPTED
+            program.set_constant("config", config)
+            with pins.staging(name) as stage:
+                if name == pins.GUARD:
+                    key = self._key() or own.new_key()  # a new guard lets in whom the old one let in
+                    program.set_constant("key", key)
+                    own.write_key(stage / "key", key)
+                self._load_with_shared_maps(program, name)
+                self._attach(program, stage)
+                pins.write_origins(stage, origins)
+            pins.publish(name)
+        try:
+            self.canary(name)
+        except BpflockError:
+            if not replacing:
+                pins.remove(name)
+            raise
+        return Outcome.REPLACED if replacing else Outcome.LOADED
+
+    def _configure(self, program: Object, name: str, settings: Settings) -> bytes:
+        """The constant `config` of bpf/bpflock.h."""
+        numbers = {} if name == pins.GUARD else operation_numbers(LOCKS[name])
+        allowed = settings.allow if name == pins.GUARD else _with_required(LOCKS[name], settings.allow)
+        return program.types.struct("bpflock_config").pack(
+            block=_mask(numbers, settings.block),
+            allow=_mask(numbers, allowed),
+            build=program.build,
+            profile=ObjectTypes.load().enum("bpflock_profile")[settings.profile.symbol],
+            init_net=host.initial_network_namespace(),
+        )
+
+    def _same(self, program: Object, name: str, config: bytes) -> bool:
+        """Whether what is pinned is what we would load."""
+        if set(pins.hooks(name)) != {found.hook for found in program.programs}:
+            return False
+        try:
+            with Map.open(pins.directory(name) / pins.CONFIG) as pinned:
+                return program.constant("config", pinned.values()) == config
+        except (BpflockError, KeyError):
+            return False
+
+    def _load_with_shared_maps(self, program: Object, name: str) -> None:
+        with contextlib.ExitStack() as stack:
+            missing = []
+            for shared in pins.SHARED_MAPS:
+                if pins.shared(shared).exists():
+                    program.reuse(shared, stack.enter_context(Map.open(pins.shared(shared))))
+                else:
+                    missing.append(shared)
+            if "bpflock_events" in missing:
+                program.set_max_entries("bpflock_events", self._event_buffer)
+            self._keep_counters(program, name, stack)
+            program.load()
+            for shared in missing:
+                with program.map(shared) as created:
+                    created.pin(pins.shared(shared))
+
+    def _keep_counters(self, program: Object, name: str, stack: contextlib.ExitStack) -> None:
+        """Counts go on when a lock is replaced, unless their layout changed."""
+        entries = _OPS * host.possible_cpus()
+        path = pins.directory(name) / pins.COUNTERS
+        if path.exists():
+            with contextlib.suppress(BpflockError):
+                counters = stack.enter_context(Map.open(path))
+                if counters.max_entries == entries:
+                    program.reuse(pins.COUNTERS, counters)
+                    return
+        program.set_max_entries(pins.COUNTERS, entries)
+
+    def _attach(self, program: Object, stage: Path) -> None:
+        """Attach all programs and pin their links; then only the pins hold them."""
+        with contextlib.ExitStack() as stack:
+            cgroup = stack.enter_context(host.root_cgroup()) if _needs_cgroup(program) else None
+            for found in program.programs:
+                link = found.attach(cgroup)
+                stack.callback(link.close)
+                link.pin(pins.link_path(stage, found.hook))
+        for name in (pins.COUNTERS, ".rodata"):
+            with program.map(name) as kept:
+                kept.pin(stage / (pins.CONFIG if name == ".rodata" else name))
+
+    def canary(self, name: str) -> None:
+        """Prove for every hook of a loaded lock that its program fires. Raises BpflockError for one that does not."""
+        key = self._key()
+        if key is None:
+            raise BpflockError("there is no guard", hint="load a lock first")
+        if name == pins.GUARD:
+            if not own.enter(key):
+                _require_ftrace()
+                raise BpflockError("lsm/task_prctl: the program is attached but does not fire")
+            return
+        own.enter(key)
+        with Map.open(pins.directory(name) / pins.COUNTERS) as counters:
+            for hook in pins.hooks(name):
+                before = self._canary_count(counters)
+                reached = canary.provoke(hook, key, LOCKS[name].symbol)
+                if reached and self._canary_count(counters) == before and not _refused_before(hook):
+                    _require_ftrace()
+                    raise BpflockError(
+                        f"{name}: the program on {hook} is attached but does not fire",
+                        hint="another security module may refuse first: see /sys/kernel/security/lsm",
+                    )
+
+    def _canary_count(self, counters: Map) -> int:
+        layout = ObjectTypes.load("kimglock").struct("bpflock_counter")
+        denied = next(field.offset for field in layout.fields if field.name == "denied")
+        total = 0
+        for cpu in range(counters.max_entries // _OPS):
+            value = counters.lookup(struct.pack("=I", cpu * _OPS + _CANARY))
+            if value is not None:
+                total += struct.unpack_from("=Q", value, denied)[0]
+        return total
+
+    def status(self) -> list[LockStatus]:
+        """The loaded locks, in their usual order."""
+        if not pins.ROOT.exists():
+            host.require_root()
+            return []
+        with self._exclusive():
+            return [self._status(lock) for lock in LOCKS.values() if pins.exists(lock.name)]
+
+    def _status(self, lock: Lock) -> LockStatus:
+        types = ObjectTypes.load(lock.name)
+        with Map.open(pins.directory(lock.name) / pins.CONFIG) as pinned:
+            layout = types.struct("bpflock_config")
+            config = layout.unpack(pinned.values()[: layout.size])
+        numbers = operation_numbers(lock)
+        profiles = {value: name for name, value in ObjectTypes.load().enum("bpflock_profile").items()}
+        settings = Settings(
+            Profile(profiles[config["profile"]].removeprefix("PROFILE_").lower()),
+            tuple(sorted(name for name, bit in numbers.items() if config["block"] >> bit & 1)),
+            tuple(sorted(name for name, bit in numbers.items() if config["allow"] >> bit & 1)),
+        )
+        return LockStatus(
+            lock,
+            settings,
+            pins.read_origins(lock.name),
+            pins.since(lock.name),
+            pins.hooks(lock.name),
+            self._counters(lock),
+        )
+
+    def _counters(self, lock: Lock) -> tuple[Counter, ...]:
+        layout = ObjectTypes.load(lock.name).struct("bpflock_counter")
+        names = operation_names(lock)
+        totals: dict[int, list[int]] = {}
+        with Map.open(pins.directory(lock.name) / pins.COUNTERS) as counters:
+            for index, values in enumerate(layout.compile().iter_unpack(counters.values())):
+                number = index % _OPS
+                if number != _CANARY and (values[0] or values[1]):
+                    total = totals.setdefault(number, [0, 0, 0, 0])
+                    for position in range(4):
+                        total[position] += values[position]
+        return tuple(Counter(names.get(number, f"operation_{number}"), *totals[number]) for number in sorted(totals))
+
+    def guard_denials(self) -> int:
+        """How often the guard refused to let BPF LSM programs be switched off."""
+        with self._exclusive(), Map.open(pins.directory(pins.GUARD) / pins.COUNTERS) as counters:
+            layout = ObjectTypes.load(pins.GUARD).struct("bpflock_counter")
+            return sum(values[1] for values in layout.compile().iter_unpack(counters.values()))
+
+    def operation_names(self, lock: Lock) -> dict[int, str]:
+        """The operation that a number in an event stands for."""
+        return operation_names(lock)
+
+    def ring(self) -> Ring:
+        """The reader of the events. Raises UsageError while nothing is loaded."""
+        with self._exclusive():
+            if not pins.shared("bpflock_events").exists():
+                raise UsageError("no lock is loaded: there are no events", hint="bpflock lock NAME, or bpflock run")
+            with Map.open(pins.shared("bpflock_events")) as events:
+                return Ring(events)
+
+
+def _needs_cgroup(program: Object) -> bool:
+    return any(found.hook.startswith("cgroup/") for found in program.programs)
+
+
+def _require_ftrace() -> None:
+    if _FTRACE.exists() and _FTRACE.read_text().strip() == "0":
+        raise UnsupportedError(
+            "kernel.ftrace_enabled is 0: on this kernel no BPF LSM program runs",
+            hint="sysctl kernel.ftrace_enabled=1",
+        )
+
+
+def _refused_before(hook: str) -> bool:
+    """Whether the kernel's own lockdown refuses before any BPF program is asked."""
+    if hook != "lsm/locked_down" or not _LOCKDOWN.exists():
+        return False
+    return "[none]" not in _LOCKDOWN.read_text()

@@ -30,7 +30,8 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-const volatile struct bpflock_config config;
+/* In a section, and so in a map, of its own: pinned, it tells what the lock was loaded with. */
+const volatile struct bpflock_config config SEC(".rodata.config");
 
 /* Shared by all locks, pinned in /sys/fs/bpf/bpflock. */
 struct {

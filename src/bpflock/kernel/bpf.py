@@ -204,19 +204,14 @@ class Object:
         """Names of its maps; global data is a map too, with a '.' in its name."""
         return list(self._maps)
 
-    def set_constant(self, name: str, value: bytes) -> None:
-        """Set a `const volatile` global before load."""
-        offset, size = self.types.variables(".rodata")[name]
+    def set_constant(self, section: str, name: str, value: bytes) -> None:
+        """Set a `const volatile` global of a read-only data section before load."""
+        offset, size = self.types.variables(section)[name]
         if size != len(value):
             raise BpflockError(f"{self.stem}: constant {name} has {size} bytes, not {len(value)}")
         length = ffi.new("size_t *")
-        start = lib.bpf_map__initial_value(self._section(".rodata"), length)
+        start = lib.bpf_map__initial_value(self._section(section), length)
         ffi.memmove(ffi.cast("char *", start) + offset, value, size)
-
-    def constant(self, name: str, data: bytes) -> bytes:
-        """A `const volatile` global out of the contents of its section's map."""
-        offset, size = self.types.variables(".rodata")[name]
-        return data[offset : offset + size]
 
     def _section(self, suffix: str) -> Any:
         return next(found for name, found in self._maps.items() if name.endswith(suffix))

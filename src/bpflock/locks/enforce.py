@@ -21,6 +21,7 @@ from bpflock.locks.model import Lock, Profile, Settings
 EVENT_BUFFER = 1024 * 1024  # bytes; a power of two and a multiple of the page size
 _OPS = 64  # bpf/bpflock.h: operations of one lock
 _OTHER, _CANARY = 62, 63  # bpf/bpflock.h: OP_OTHER, OP_CANARY
+_CONFIG_SECTION = ".rodata.config"  # of bpf/common.bpf.h
 _FTRACE = Path("/proc/sys/kernel/ftrace_enabled")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 
@@ -107,7 +108,7 @@ class Enforcer:
         return own.read_key(pins.directory(pins.GUARD) / "key")
 
     def _enter(self) -> None:
-        """Pass the guard's door, if there is a guard. Its lock on bpf(2) would stop us from saying why it does not open."""
+        """Pass the guard's door, if there is a guard."""
         key = self._key()
         if key and not own.enter(key) and pins.hooks(pins.GUARD):
             _require_ftrace()
@@ -143,7 +144,7 @@ class Enforcer:
     def _remove_base(self) -> None:
         """The guard and the shared maps; exceptions for cgroups stay until they are unset."""
         with Map.open(pins.shared("bpflock_cgroupmap")) as exceptions:
-            keep = any(True for _ in exceptions.keys())
+            keep = next(exceptions.keys(), None) is not None
         pins.remove(pins.GUARD)
         names = [name for name in pins.SHARED_MAPS if not (keep and name.startswith("bpflock_cgroup"))]
         pins.remove_shared(tuple(names))
@@ -176,11 +177,11 @@ class Enforcer:
             if replacing and self._same(program, name, config):
                 pins.write_origins(pins.directory(name), origins)
                 return Outcome.ADOPTED
-            program.set_constant("config", config)
+            program.set_constant(_CONFIG_SECTION, "config", config)
             with pins.staging(name) as stage:
                 if name == pins.GUARD:
                     key = self._key() or own.new_key()  # a new guard lets in whom the old one let in
-                    program.set_constant("key", key)
+                    program.set_constant(".rodata", "key", key)
                     own.write_key(stage / "key", key)
                 self._load_with_shared_maps(program, name)
                 self._attach(program, stage)
@@ -212,8 +213,8 @@ class Enforcer:
             return False
         try:
             with Map.open(pins.directory(name) / pins.CONFIG) as pinned:
-                return program.constant("config", pinned.values()) == config
-        except (BpflockError, KeyError):
+                return pinned.values() == config
+        except BpflockError:
             return False
 
     def _load_with_shared_maps(self, program: Object, name: str) -> None:
@@ -252,9 +253,9 @@ class Enforcer:
                 link = found.attach(cgroup)
                 stack.callback(link.close)
                 link.pin(pins.link_path(stage, found.hook))
-        for name in (pins.COUNTERS, ".rodata"):
+        for name, pin in ((pins.COUNTERS, pins.COUNTERS), (_CONFIG_SECTION, pins.CONFIG)):
             with program.map(name) as kept:
-                kept.pin(stage / (pins.CONFIG if name == ".rodata" else name))
+                kept.pin(stage / pin)
 
     def canary(self, name: str) -> None:
         """Prove for every hook of a loaded lock that its program fires. Raises BpflockError for one that does not."""
@@ -299,8 +300,7 @@ class Enforcer:
     def _status(self, lock: Lock) -> LockStatus:
         types = ObjectTypes.load(lock.name)
         with Map.open(pins.directory(lock.name) / pins.CONFIG) as pinned:
-            layout = types.struct("bpflock_config")
-            config = layout.unpack(pinned.values()[: layout.size])
+            config = types.struct("bpflock_config").unpack(pinned.values())
         numbers = operation_numbers(lock)
         profiles = {value: name for name, value in ObjectTypes.load().enum("bpflock_profile").items()}
         settings = Settings(

@@ -91,5 +91,5 @@ wheel: build ## a wheel in dist/
 	$(PIP) wheel --no-deps --no-build-isolation -w dist .
 
 clean: ## remove what was built, .venv too; kernels stay in the cache
-	rm -rf .venv build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist src/*.egg-info src/bpflock/kernel/objects .mypy_cache .pytest_cache .ruff_cache
 	find src bpf tests vm bench \( -name '*.o' -o -name '*.so' -o -name '__pycache__' \) -prune -exec rm -rf {} + 2>/dev/null || true

@@ -28,6 +28,11 @@ mount --bind /host /new
 mount -t tmpfs -o mode=0755 upper /upper
 
 overlay() {
+	# QEMU runs as an ordinary user and may not look into /root.
+	if ! ls "/host/$1" >/dev/null 2>&1; then
+		mount -t tmpfs -o mode=0700 "$1" "/new/$1" || fail "cannot cover /$1"
+		return
+	fi
 	mkdir -p "/upper/$1/upper" "/upper/$1/work"
 	chmod "$(stat -c %a "/host/$1")" "/upper/$1/upper"
 	mount -t overlay -o "lowerdir=/host/$1,upperdir=/upper/$1/upper,workdir=/upper/$1/work" \

@@ -53,23 +53,29 @@ def prepare() -> None:
 
 @contextlib.contextmanager
 def exclusive(progress: Callable[[str], None] | None = None) -> Iterator[None]:
-    """One process at a time changes what is pinned. Makes the root directory and repairs what a crash left."""
-    prepare()
-    fd = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """One process at a time changes what is pinned. Makes the root directory, removes it when it is empty again, and
+    repairs what a crash left."""
+    fd = _open_locked(progress)
     try:
-        _wait_for_lock(fd, progress)
         _recover()
         yield
+        with contextlib.suppress(OSError):  # ENOTEMPTY
+            ROOT.rmdir()
     finally:
         os.close(fd)
 
 
-def _wait_for_lock(fd: int, progress: Callable[[str], None] | None) -> None:
+def _open_locked(progress: Callable[[str], None] | None) -> int:
+    """A descriptor of the root directory that holds the lock on it."""
     started, told = time.monotonic(), False
     while True:
-        with contextlib.suppress(BlockingIOError):
+        prepare()
+        fd = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
+            if os.path.samestat(os.fstat(fd), ROOT.stat()):  # or its last holder has removed it
+                return fd
+        os.close(fd)
         if progress and not told and time.monotonic() - started > 2:
             progress("waiting for another bpflock command to finish")
             told = True

@@ -99,7 +99,8 @@ class Enforcer:
         return None
 
     @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
+        """Alone with what is pinned, and let in by the guard if there is one."""
         with pins.exclusive(self._progress):
             self._enter()
             yield
@@ -122,7 +123,7 @@ class Enforcer:
 
         Adopts what is pinned if it is the same. A tracer that traces nothing is taken out.
         """
-        with self._exclusive():
+        with self.exclusive():
             if settings.profile is Profile.NONE:
                 self._remove(lock.name)
                 return Outcome.OFF
@@ -132,28 +133,33 @@ class Enforcer:
 
     def remove(self, lock: Lock) -> bool:
         """End the lock, and the guard with the last one. False if it was not loaded."""
-        with self._exclusive():
+        with self.exclusive():
             return self._remove(lock.name)
 
     def _remove(self, name: str) -> bool:
         removed = pins.remove(name)
-        if removed and not any(pins.exists(lock) for lock in LOCKS):
-            self._remove_base()
+        self._remove_unused()
         return removed
 
-    def _remove_base(self) -> None:
-        """The guard and the shared maps; exceptions for cgroups stay until they are unset."""
-        with Map.open(pins.shared("bpflock_cgroupmap")) as exceptions:
-            keep = next(exceptions.keys(), None) is not None
+    def remove_unused(self) -> None:
+        """Without a lock, take the guard and the shared maps out too."""
+        with self.exclusive():
+            self._remove_unused()
+
+    def _remove_unused(self) -> None:
+        """Exceptions for cgroups stay until they are unset, and the hooks of the next lock find them."""
+        if any(pins.exists(lock) for lock in LOCKS):
+            return
+        keep = False
+        if pins.shared("bpflock_cgroupmap").exists():
+            with Map.open(pins.shared("bpflock_cgroupmap")) as exceptions:
+                keep = next(exceptions.keys(), None) is not None
         pins.remove(pins.GUARD)
-        names = [name for name in pins.SHARED_MAPS if not (keep and name.startswith("bpflock_cgroup"))]
-        pins.remove_shared(tuple(names))
-        if not keep:
-            pins.ROOT.rmdir()
+        pins.remove_shared(tuple(name for name in pins.SHARED_MAPS if not (keep and name.startswith("bpflock_cgroup"))))
 
     def ensure_base(self) -> None:
         """Load the guard and the shared maps, for what needs them before the first lock."""
-        with self._exclusive():
+        with self.exclusive():
             self._require_lsm()
             self._ensure_guard()
 
@@ -294,7 +300,7 @@ class Enforcer:
         if not pins.ROOT.exists():
             host.require_root()
             return []
-        with self._exclusive():
+        with self.exclusive():
             return [self._status(lock) for lock in LOCKS.values() if pins.exists(lock.name)]
 
     def _status(self, lock: Lock) -> LockStatus:
@@ -332,7 +338,7 @@ class Enforcer:
 
     def guard_denials(self) -> int:
         """How often the guard refused to let BPF LSM programs be switched off."""
-        with self._exclusive(), Map.open(pins.directory(pins.GUARD) / pins.COUNTERS) as counters:
+        with self.exclusive(), Map.open(pins.directory(pins.GUARD) / pins.COUNTERS) as counters:
             layout = ObjectTypes.load(pins.GUARD).struct("bpflock_counter")
             return sum(values[1] for values in layout.compile().iter_unpack(counters.values()))
 
@@ -342,7 +348,7 @@ class Enforcer:
 
     def ring(self) -> Ring:
         """The reader of the events. Raises UsageError while nothing is loaded."""
-        with self._exclusive():
+        with self.exclusive():
             if not pins.shared("bpflock_events").exists():
                 raise UsageError("no lock is loaded: there are no events", hint="bpflock lock NAME, or bpflock run")
             with Map.open(pins.shared("bpflock_events")) as events:

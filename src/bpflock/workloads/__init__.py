@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whom a task belongs to."""

@@ -148,11 +148,11 @@ def lock_options(lock: Lock) -> Iterator[Option]:
         return
     yield Option(
         f"{lock.name}-profile",
-        f"who may do it: {lock.summary}",
+        f"{lock.summary}: allow, baseline or restricted",
         lock.parse_profile,
         Kind.CHOICE,
         lock.default,
-        "|".join(choices),
+        "PROFILE",
         choices,
         lock=lock,
         part="profile",

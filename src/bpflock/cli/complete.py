@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the shell completes: names of locks, profiles and operations."""
+
+from collections.abc import Callable, Iterable
+
+import click
+from click.shell_completion import CompletionItem
+
+from bpflock.config.options import Kind, Option
+from bpflock.locks import LOCKS
+from bpflock.locks.model import LOCK_PROFILES
+
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def locks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Locks that the line does not name yet."""
+    named = ctx.params.get(param.name or "") or ()
+    return [
+        CompletionItem(name, help=lock.summary)
+        for name, lock in LOCKS.items()
+        if name.startswith(incomplete) and name not in named
+    ]
+
+
+def profiles(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Profiles of the lock that the line names."""
+    lock = LOCKS.get(str(ctx.params.get("name")))
+    return _words(lock.profiles if lock else LOCK_PROFILES, incomplete)
+
+
+def operations(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Operations and groups of the lock that the line names."""
+    lock = LOCKS.get(str(ctx.params.get("name")))
+    return _list([*lock.names(), *lock.groups] if lock else (), incomplete)
+
+
+def for_option(option: Option) -> Completer | None:
+    """The completer of an option of the configuration."""
+    if option.kind is Kind.OPERATIONS:
+        return lambda _ctx, _param, incomplete: _list(option.choices, incomplete)
+    if option.kind is Kind.CHOICE:
+        return lambda _ctx, _param, incomplete: _words(option.choices, incomplete)
+    if option.kind is Kind.SWITCH:
+        return lambda _ctx, _param, incomplete: _words(("yes", "no"), incomplete)
+    if option.metavar in ("DIR", "FILE"):
+        kind = option.metavar.lower()
+        return lambda _ctx, _param, incomplete: [CompletionItem(incomplete, type=kind)]
+    return None
+
+
+def _words(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+
+def _list(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    """The last member of a comma-separated list; the shell replaces the whole of it."""
+    before, comma, last = incomplete.rpartition(",")
+    there = before.split(",")
+    return [CompletionItem(before + comma + word) for word in words if word.startswith(last) and word not in there]

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bpflock completion`"""
+
+import click
+from click.shell_completion import ShellComplete, get_completion_class
+
+from bpflock.cli.command import Command
+from bpflock.cli.output import echo
+from bpflock.errors import UsageError, nearest
+
+_SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("bpflock completion bash > /etc/bash_completion.d/bpflock", "for bash, in new shells"),
+        ("bpflock completion zsh > /usr/local/share/zsh/site-functions/_bpflock", "for zsh"),
+        ("bpflock completion fish > /etc/fish/completions/bpflock.fish", "for fish"),
+    ],
+)
+@click.argument("shell", shell_complete=lambda _ctx, _param, word: [s for s in _SHELLS if s.startswith(word)])
+def completion(shell: str) -> None:
+    """Print the script that makes SHELL (bash, zsh, fish) complete commands, locks, profiles and operations."""
+    if shell not in _SHELLS:
+        raise UsageError(f"there is no completion for '{shell}'", hint=nearest(shell, _SHELLS))
+    from bpflock.cli.main import cli
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    # Not kind.source(): that of bash first runs a bash, which need not be on this machine.
+    echo(ShellComplete.source(kind(cli, {}, "bpflock", "_BPFLOCK_COMPLETE")))

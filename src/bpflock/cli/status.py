@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bpflock status`"""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from bpflock.cli.command import Command, app
+from bpflock.cli.lock import open_enforcer
+from bpflock.cli.output import echo, one_line, print_json, table
+from bpflock.locks.model import Profile
+
+if TYPE_CHECKING:
+    from bpflock.locks.enforce import LockStatus
+
+_COLOURS = {Profile.BASELINE: "green", Profile.RESTRICTED: "green", Profile.ALLOW: "yellow"}
+
+
+@click.command(
+    cls=Command,
+    has_json=True,
+    examples=[
+        ("bpflock status", "what is enforced, since when, why, and what did it do?"),
+        ("bpflock status --json | jq '.locks[] | {name, profile}'", "for a program"),
+    ],
+)
+def status() -> None:
+    """Show what is enforced, where each value came from, and what was allowed and denied."""
+    with open_enforcer() as enforcer:
+        locks = enforcer.status()
+    if app().json:
+        print_json({"locks": [_as_json(lock) for lock in locks]})
+        return
+    if not locks:
+        echo("nothing is enforced")
+    for number, lock in enumerate(locks):
+        if number:
+            echo()
+        _show(lock)
+
+
+def _show(status: "LockStatus") -> None:
+    profile = status.settings.profile
+    since = datetime.fromtimestamp(status.since).isoformat(" ", "seconds")
+    rows = [("profile", click.style(profile.value, fg=_COLOURS.get(profile)), _origin(status, "profile"))]
+    for part, operations in (("block", status.settings.block), ("allow", status.settings.allow)):
+        if operations:
+            rows.append((part, ", ".join(operations), _origin(status, part)))
+    rows.append(("hooks", ", ".join(status.hooks) or "none", ""))
+    rows.append(("since", since, ""))
+    echo(f"{click.style(status.lock.name, bold=True)}: {status.lock.summary}")
+    for key, value, origin in rows:
+        echo(f"  {key:<8} {value}" + (click.style(f"  ({origin})", dim=True) if origin else ""))
+    counters = [
+        [c.operation, str(c.allowed), str(c.denied), str(c.limited), str(c.dropped)]
+        for c in status.counters
+        if c.allowed or c.denied or c.limited or c.dropped
+    ]
+    if counters:
+        header = ["operation", "allowed", "denied", "limited", "dropped"]
+        for line in table([header, *counters], indent=2, right=range(1, 5)):
+            echo(line)
+    else:
+        echo("  nothing was attempted yet")
+
+
+def _origin(status: "LockStatus", part: str) -> str:
+    return one_line(status.origins.get(part, ""))
+
+
+def _as_json(status: "LockStatus") -> dict[str, object]:
+    return {
+        "name": status.lock.name,
+        "profile": status.settings.profile,
+        "block": status.settings.block,
+        "allow": status.settings.allow,
+        "origins": dict(status.origins),
+        "since": status.since,
+        "hooks": status.hooks,
+        "counters": [
+            {
+                "operation": counter.operation,
+                "allowed": counter.allowed,
+                "denied": counter.denied,
+                "limited": counter.limited,
+                "dropped": counter.dropped,
+            }
+            for counter in status.counters
+        ],
+    }

@@ -85,7 +85,8 @@ class Map:
             raise kernel_error("cannot write a map", error)
         return not error
 
-    def keys(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes]:
+        """The keys."""
         key: Any = ffi.NULL
         following = ffi.new("char[]", self.key_size)
         while True:

@@ -153,7 +153,7 @@ class Enforcer:
         keep = False
         if pins.shared("bpflock_cgroupmap").exists():
             with Map.open(pins.shared("bpflock_cgroupmap")) as exceptions:
-                keep = next(exceptions.keys(), None) is not None
+                keep = next(iter(exceptions), None) is not None
         pins.remove(pins.GUARD)
         pins.remove_shared(tuple(name for name in pins.SHARED_MAPS if not (keep and name.startswith("bpflock_cgroup"))))
 

@@ -64,7 +64,7 @@ def _paths() -> dict[int, str]:
         mount = _mount()
     except BpflockError:
         return {}
-    return {os.stat(path).st_ino: path for path, _, _ in os.walk(mount)}
+    return {Path(path).stat().st_ino: path for path, _, _ in os.walk(mount)}
 
 
 @contextlib.contextmanager
@@ -76,7 +76,7 @@ def _exceptions(enforcer: Enforcer) -> Iterator[Map]:
 def _tell_hooks(exceptions: Map) -> None:
     """Hooks search the map only while its number of entries is not 0."""
     with Map.open(pins.shared("bpflock_cgroups")) as entries:
-        entries.update(struct.pack("=I", 0), struct.pack("=I", sum(1 for _ in exceptions.keys())))
+        entries.update(struct.pack("=I", 0), struct.pack("=I", sum(1 for _ in exceptions)))
 
 
 def set_profile(path_or_id: str, profile: Profile) -> int:
@@ -114,7 +114,7 @@ def list_profiles() -> list[CgroupEntry]:
     paths = _paths()
     entries = []
     with _exceptions(Enforcer()) as exceptions:
-        for key in exceptions.keys():
+        for key in exceptions:
             value = exceptions.lookup(key)
             if value is None:
                 continue

@@ -8,7 +8,7 @@ from click.shell_completion import CompletionItem
 
 from bpflock.config.options import Kind, Option
 from bpflock.locks import LOCKS
-from bpflock.locks.model import LOCK_PROFILES
+from bpflock.locks.model import LOCK_PROFILES, Lock
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -25,13 +25,13 @@ def locks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 def profiles(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Profiles of the lock that the line names."""
-    lock = LOCKS.get(str(ctx.params.get("name")))
+    lock = _named(ctx)
     return _words(lock.profiles if lock else LOCK_PROFILES, incomplete)
 
 
 def operations(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Operations and groups of the lock that the line names."""
-    lock = LOCKS.get(str(ctx.params.get("name")))
+    lock = _named(ctx)
     return _list([*lock.names(), *lock.groups] if lock else (), incomplete)
 
 
@@ -47,6 +47,12 @@ def for_option(option: Option) -> Completer | None:
         kind = option.metavar.lower()
         return lambda _ctx, _param, incomplete: [CompletionItem(incomplete, type=kind)]
     return None
+
+
+def _named(ctx: click.Context) -> Lock | None:
+    # While the last word is a flag that lacks its value, click leaves the arguments where they were.
+    words = [str(ctx.params.get("name")), *ctx.args]
+    return next((LOCKS[word] for word in words if word in LOCKS), None)
 
 
 def _words(words: Iterable[str], incomplete: str) -> list[CompletionItem]:

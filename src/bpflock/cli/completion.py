@@ -2,13 +2,23 @@
 """`bpflock completion`"""
 
 import click
-from click.shell_completion import ShellComplete, get_completion_class
+from click.shell_completion import BashComplete, ShellComplete, add_completion_class, get_completion_class
 
 from bpflock.cli.command import Command
 from bpflock.cli.output import echo
 from bpflock.errors import UsageError, nearest
 
 _SHELLS = ("bash", "zsh", "fish")
+
+
+@add_completion_class
+class _Bash(BashComplete):
+    """Like click's, but knows that bash makes three words of `--flag=value`."""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        args, incomplete = super().get_completion_args()
+        before = ["", *args]
+        return [word for last, word in zip(before, args, strict=False) if word != "=" or last[:2] != "--"], incomplete
 
 
 @click.command(

@@ -31,13 +31,9 @@ def open_enforcer(event_buffer: int | None = None) -> "Enforcer":
 @click.command(
     cls=Command,
     has_json=True,
-    help=f"""Enforce one lock and exit; the kernel goes on enforcing.
-
-    What the flags do not say is taken from the configuration. To end it: bpflock unlock NAME, or
-    rm -r /sys/fs/bpf/bpflock/NAME.
-
-    {_NAMES}
-    """,
+    help="Enforce one lock and exit; the kernel goes on enforcing.\n\n"
+    "What the flags do not say is taken from the configuration. To end it: bpflock unlock NAME, or "
+    f"rm -r /sys/fs/bpf/bpflock/NAME.\n\n{_NAMES}",
     examples=[
         ("bpflock lock kimglock --profile=baseline", "only the host reads or changes the running kernel"),
         ("bpflock lock kimglock --profile=baseline --allow=debugfs", "and containers may open debugfs"),

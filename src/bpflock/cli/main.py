@@ -109,6 +109,8 @@ def main(args: Sequence[str] | None = None) -> int:
     app = App()
     stdout = sys.stdout
     try:
+        if "_BPFLOCK_COMPLETE" in os.environ:
+            import bpflock.cli.completion  # noqa: F401 (what it knows of bash)
         status = cli.main(args, prog_name="bpflock", obj=app, standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:

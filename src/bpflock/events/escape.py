@@ -21,14 +21,14 @@ def escape(value: bytes) -> str:
     """For a line of text: one word, without quotes, `=` or a backslash."""
     if not value.translate(None, _PLAIN):
         return value.decode("ascii")
-    return _encode(value, _DELIMITERS)
+    return _escaped(value, _DELIMITERS)
 
 
 def escape_json(value: bytes) -> str:
     """A JSON string, with its quotes; spaces and other delimiters of text stay readable in it."""
     if not value.translate(None, _PLAIN):
         return f'"{value.decode("ascii")}"'
-    return quote_json(_encode(value, ""))
+    return quote_json(_escaped(value, ""))
 
 
 def quote_json(text: str) -> str:
@@ -38,15 +38,26 @@ def quote_json(text: str) -> str:
 
 def quote(text: str) -> str:
     """A quoted value of logfmt on one line: `"` and `\\` escaped by a backslash, unprintable characters as %XX."""
-    return quote_json(_encode(text.encode("utf-8", "surrogateescape"), "", percent=False))
+    return quote_json(_encode(text, ""))
 
 
-def _encode(value: bytes, delimiters: str, *, percent: bool = True) -> str:
-    parts = []
+def _escaped(value: bytes, delimiters: str) -> str:
     # surrogateescape maps each byte that is not UTF-8 to a lone surrogate, which is not printable.
-    for character in value.decode("utf-8", "surrogateescape"):
-        if character.isprintable() and character not in delimiters and not (percent and character == "%"):
+    return _encode(value.decode("utf-8", "surrogateescape"), delimiters + "%")
+
+
+def _encode(text: str, unwanted: str) -> str:
+    parts = []
+    for character in text:
+        if character.isprintable() and character not in unwanted:
             parts.append(character)
         else:
-            parts.extend(_HEX[byte] for byte in character.encode("utf-8", "surrogateescape"))
+            parts.extend(_HEX[byte] for byte in _bytes(character))
     return "".join(parts)
+
+
+def _bytes(character: str) -> bytes:
+    try:
+        return character.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return character.encode("utf-8", "surrogatepass")

@@ -71,3 +71,18 @@ class Notice:
 
 Entry = Event | Summary | Lost | Notice
 Filter = Callable[[Entry], bool]
+
+
+def only(*, lock: str = "", denied: bool = False) -> Filter | None:
+    """A filter for one lock's entries, for denials, for both, or none. What was lost is always told."""
+    if not lock and not denied:
+        return None
+
+    def wanted(entry: Entry) -> bool:
+        if isinstance(entry, Lost):
+            return True
+        if lock and entry.bpfprog != lock:
+            return False
+        return not denied or (isinstance(entry, Event) and entry.denied)
+
+    return wanted

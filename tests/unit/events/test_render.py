@@ -185,7 +185,9 @@ def test_summary_lost_and_notice() -> None:
         "bpfprog=kmodlock subsys=daemon"
     )
     assert json.loads(json_line(notice))["msg"] == 'cannot read "/etc/x%0Ay\\z"'
-    for entry in (summary, Lost(7), notice):
+    for entry in (summary, Lost(7), notice, Notice("\udcff \ud800 \x1b[0m")):
+        assert_one_harmless_line(logfmt(entry))
+        json.loads(json_line(entry))
         assert_one_harmless_line(plain(entry))
 
 

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of the daemon: enforce, then report until asked to stop.
+
+What is enforced does not depend on it. It may be killed at any moment: the pinned programs go on, events wait in the
+ring buffer, counters count, and the next daemon adopts all three.
+"""
+
+import select
+import threading
+import time
+from collections.abc import Iterable
+
+from bpflock.config import Config, LogFormat, load
+from bpflock.daemon import peer, plan
+from bpflock.daemon.instance import only_daemon
+from bpflock.daemon.notify import Notifier
+from bpflock.daemon.report import status_document
+from bpflock.daemon.signals import Signals
+from bpflock.daemon.source import EventSource
+from bpflock.daemon.state import Health, Questions
+from bpflock.daemon.summary import Summaries
+from bpflock.errors import BpflockError
+from bpflock.events.model import Level, Notice
+from bpflock.events.render import Format
+from bpflock.events.sinks import Writer, renderer_for
+from bpflock.events.stream import Stream
+from bpflock.kernel import pins
+from bpflock.locks import LOCKS
+from bpflock.locks.enforce import Enforcer, LockStatus, Outcome
+from bpflock.locks.model import Lock, Settings
+
+_STDOUT = 1
+# Records are written without wake-ups, which would cost the producers: we look this often (seconds).
+_LOOK = 0.2
+_SUMMARY = 10.0
+_CANARY = 60.0
+
+
+def run(config: Config) -> int:
+    """Be the daemon until SIGTERM or SIGINT; the exit status. Raises BpflockError if not all can be enforced."""
+    with Signals() as signals, only_daemon(config.runtime_dir):
+        stream = Stream()
+        form = None if config.log_format is LogFormat.AUTO else Format(config.log_format.value)
+        writer = Writer(stream, _STDOUT, renderer_for(_STDOUT, form))
+        try:
+            progress = (lambda text: stream.publish([Notice(text)])) if config.debug else None
+            with Enforcer(progress, config.event_buffer) as enforcer:
+                daemon = _Daemon(config, enforcer, stream, signals)
+                daemon.start()
+                daemon.serve()
+                daemon.stop()
+        finally:
+            writer.close()
+    return 0
+
+
+def _explain(error: BpflockError) -> str:
+    return f"{error.message} ({error.hint})" if error.hint else error.message
+
+
+class _Every:
+    """A timer that is due each so many seconds, for the first time after one period."""
+
+    def __init__(self, period: float) -> None:
+        self._period = period
+        self._next = time.monotonic() + period
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._period
+        return True
+
+
+class _Daemon:
+    """All of it in the main thread, which alone may use bpf(2)."""
+
+    def __init__(self, config: Config, enforcer: Enforcer, stream: Stream, signals: Signals) -> None:
+        self._config = config
+        self._enforcer = enforcer
+        self._stream = stream
+        self._signals = signals
+        self._notifier = Notifier()
+        self._health = Health()
+        self._questions = Questions(signals.wake)
+        self._source = EventSource(enforcer)
+        # What we know to be enforced; somebody else may change it.
+        self._enforced: dict[str, Settings] = {}
+
+    def _tell(self, text: str, level: Level = Level.INFO, lock: Lock | None = None) -> None:
+        self._stream.publish([Notice(text, level, lock.name if lock else "")])
+
+    # Start
+
+    def start(self) -> None:
+        started = time.monotonic()
+        loaded = {status.lock.name: status for status in self._enforcer.status()}
+        pinned = {name: plan.Pinned(status.settings, status.origins) for name, status in loaded.items()}
+        for step in plan.at_start(self._config, pinned):
+            self._take(step, loaded.get(step.lock.name))
+        self._health.report("start", None)
+        self._tell(f"{self._headline()} after {time.monotonic() - started:.2f} s")
+        self._summaries = Summaries(self._enforcer.status())
+        self._listen()
+        self._notifier.ready(self._headline())
+
+    def _take(self, step: plan.Step, before: LockStatus | None) -> None:
+        """One step of a plan; a line says what is enforced now, from where."""
+        outcome = Outcome.ADOPTED
+        if step.action is plan.Action.APPLY:
+            outcome = self._enforcer.apply(step.lock, step.settings, step.origins)
+        if outcome is Outcome.OFF:
+            self._enforced.pop(step.lock.name, None)
+        else:
+            self._enforced[step.lock.name] = step.settings
+        word = outcome.value if step.action is plan.Action.APPLY else "kept as 'bpflock lock' set it"
+        history = _history(before) if before and outcome is Outcome.ADOPTED else ""
+        self._tell(f"{word}: {plan.describe(step.settings, step.origins)}{history}", lock=step.lock)
+
+    def _headline(self) -> str:
+        return f"enforcing {', '.join(self._enforced)}" if self._enforced else "nothing is enforced"
+
+    def _listen(self) -> None:
+        listener = peer.listen(self._config.runtime_dir)
+
+        def serve() -> None:
+            try:
+                # Takes its time to import, so only now: all is enforced, and clients wait in the socket's queue.
+                from bpflock.daemon.api import Service
+                from bpflock.daemon.api import serve as serve_clients
+
+                serve_clients(listener, Service(self._health, self._questions, self._stream))
+            except Exception as error:
+                self._health.report("api", f"the local API does not work: {error}")
+                self._tell(f"the local API does not work: {error}", Level.ERROR)
+
+        threading.Thread(target=serve, name="api", daemon=True).start()
+
+    # Serve
+
+    def serve(self) -> None:
+        summary, canary = _Every(_SUMMARY), _Every(_CANARY)
+        watchdog = _Every(self._notifier.watchdog / 2) if self._notifier.watchdog else None
+        while not self._signals.stop:
+            self._wait()
+            self._health.beat()
+            try:
+                self._drain()
+                if self._signals.reload:
+                    self._signals.reload = False
+                    self._reload()
+                if summary.due():
+                    self._summarise()
+                if canary.due():
+                    self._test_canaries()
+            except BpflockError as error:
+                self._tell(_explain(error), Level.ERROR)
+            self._questions.answer(lambda: status_document(self._enforcer.status()))
+            if watchdog and watchdog.due():
+                self._notifier.send(WATCHDOG=1)
+
+    def _wait(self) -> None:
+        """Until it is time to look, or something happens that cannot wait: a ring that fills up is one."""
+        poller = select.poll()
+        poller.register(self._signals.fileno(), select.POLLIN)
+        ring = self._source.fileno()
+        if ring is not None:
+            poller.register(ring, select.POLLIN)
+        poller.poll(_LOOK * 1000)
+        self._signals.clear()
+
+    def _drain(self) -> None:
+        malformed = self._source.malformed
+        for events in self._source.read():
+            self._stream.publish(events)
+        if self._source.malformed != malformed:
+            self._tell("events could not be read: another version of bpflock wrote them", Level.ERROR)
+
+    def _summarise(self) -> None:
+        statuses = self._enforcer.status()
+        self._stream.publish(self._summaries.since_last(statuses))
+        self._compare(statuses)
+
+    def _compare(self, statuses: Iterable[LockStatus]) -> None:
+        """Tell if somebody else removed or changed a lock: it is theirs to do, but must not go unnoticed."""
+        found = {status.lock.name: status for status in statuses}
+        for name, settings in self._enforced.items():
+            problem = None
+            if name not in found:
+                problem = "was removed by somebody else"
+            elif (found[name].settings.profile, found[name].settings.block) != (settings.profile, settings.block):
+                problem = f"was changed by somebody else: {plan.describe(found[name].settings, found[name].origins)}"
+            if self._health.report(f"{name} in the kernel", f"{name} {problem}" if problem else None):
+                level = Level.WARNING if problem else Level.INFO
+                self._tell(problem or "enforced again as configured", level, LOCKS[name])
+
+    def _test_canaries(self) -> None:
+        for name in (pins.GUARD, *self._enforced):
+            if not pins.exists(name):
+                continue  # told by _compare()
+            try:
+                with self._enforcer.exclusive():
+                    self._enforcer.canary(name)
+                problem = None
+            except BpflockError as error:
+                problem = _explain(error)
+            news = self._health.report(f"canary of {name}", problem)
+            # A lock without effect is told again at each test, not only once.
+            if problem:
+                self._tell(f"NOT ENFORCED: {problem}", Level.ERROR, LOCKS.get(name))
+            elif news:
+                self._tell("enforced again: the canary was denied", lock=LOCKS.get(name))
+
+    # Reload
+
+    def _reload(self) -> None:
+        self._notifier.reloading()
+        try:
+            config = load(self._config.flags)
+        except BpflockError as error:
+            self._tell(f"the configuration was not reloaded, nothing changed: {_explain(error)}", Level.ERROR)
+        else:
+            self._apply(config)
+        self._notifier.ready(self._headline())
+
+    def _apply(self, config: Config) -> None:
+        for text in config.notes:
+            self._tell(text, Level.WARNING)
+        loaded = {status.lock.name: status for status in self._enforcer.status()}
+        for step in plan.at_reload(config, self._config, loaded):
+            try:
+                self._take(step, loaded.get(step.lock.name))
+                problem = None
+            except BpflockError as error:
+                problem = f"{step.lock.name} could not be changed: {error.message}"
+                self._tell(f"not changed: {_explain(error)}", Level.ERROR, step.lock)
+            self._health.report(f"reload of {step.lock.name}", problem)
+        fixed = [
+            name
+            for name in ("log_format", "event_buffer", "runtime_dir", "debug")
+            if getattr(config, name) != getattr(self._config, name)
+        ]
+        if fixed:
+            names = ", ".join(name.replace("_", "-") for name in fixed)
+            self._tell(f"{names}: takes effect at the next start", Level.WARNING)
+        self._config = config
+        self._tell("the configuration was reloaded")
+
+    # Stop
+
+    def stop(self) -> None:
+        self._notifier.send(STOPPING=1, STATUS="stopping")
+        self._drain()
+        self._summarise()
+        if self._config.remove_bpf_programs:
+            for lock in LOCKS.values():
+                if self._enforcer.remove(lock):
+                    self._tell("removed", lock=lock)
+            self._drain()
+        else:
+            self._tell(f"stopped; the kernel goes on {self._headline()}")
+        (self._config.runtime_dir / peer.SOCKET_FILE).unlink(missing_ok=True)
+        self._source.close()
+
+
+def _history(status: LockStatus) -> str:
+    """The counters of a lock that was there before us: `; since 2022-02-07 06:57:22: 12 allowed, 3 denied, ...`."""
+    counts = {
+        name: sum(getattr(counter, name) for counter in status.counters)
+        for name in ("allowed", "denied", "limited", "dropped")
+    }
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.since))
+    return f"; since {since}: {', '.join(f'{count} {name}' for name, count in counts.items())}"

@@ -138,7 +138,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def _explain(error: click.ClickException) -> int:
     """Wrong usage, as click found it."""
     ctx = error.ctx if isinstance(error, click.UsageError) else None
-    path = ctx.command_path if ctx else "bpflock"
+    path = ctx.command_path if ctx else "bpflock COMMAND"
     if isinstance(error, click.NoSuchOption) and ctx:
         known = [name for param in ctx.command.get_params(ctx) for name in param.opts if name.startswith("--")]
         if ctx.parent is None:

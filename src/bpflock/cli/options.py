@@ -22,19 +22,18 @@ class ConfigFlag(click.Option):
     """The flag of an option of the configuration."""
 
     def __init__(self, option: Option) -> None:
-        switch = option.kind is Kind.SWITCH
+        # A switch may be given without its value.
+        bare: dict[str, Any] = {"is_flag": False, "flag_value": "yes"} if option.kind is Kind.SWITCH else {}
         default = f"  [{option.default}]" if option.default else ""
         super().__init__(
             [option.flag] if option.name != "debug" else ["-D", option.flag],
             metavar=option.metavar,
             multiple=True,
             callback=once,
-            # A switch may be given without its value.
-            is_flag=False,
-            flag_value="yes" if switch else None,
             help=option.summary + default,
             hidden=option.reach is Reach.WITHOUT_EFFECT,
             shell_complete=complete.for_option(option),
+            **bare,
         )
         self.section = option.lock.name if option.lock else "General options"
 

@@ -130,6 +130,7 @@ def parse_yaml(path: Path, text: str) -> Item | None:
         problem = error.problem or error.context or "cannot be parsed"
         if isinstance(error, _Refused):
             raise UsageError(f"{place}: {problem}") from None
+        problem = problem.removeprefix("but ")
         raise UsageError(f"{place}: broken YAML: {problem}", hint=_hint(problem)) from None
     # An empty document is a scalar of nothing.
     if node is None or (node.tag == _NULL and not node.value):
@@ -142,7 +143,7 @@ def _hint(problem: str) -> str | None:
         return "indent with spaces, not with tabs"
     if "'@'" in problem:
         return "quote a word that begins with '@'"
-    if "single document" in problem:
+    if "another document" in problem:
         return "take out the line '---' between them"
     return None
 

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernel tests run as root in a guest whose kernel has BPF LSM: see vm/README.md. They never run on the host."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bpflock.events.decode import Decoder
+from bpflock.events.model import Event
+from bpflock.locks import LOCKS, Lock
+from bpflock.locks.enforce import Counter, Enforcer, operation_names
+from bpflock.locks.model import Profile
+
+ROOT = Path(__file__).resolve().parents[2]
+ATTACK = ROOT / "build" / "attack"
+HOST = ""
+CONTAINER = "unshare -f -p -n "  # not the host: pid and network namespaces of its own
+RELEASE = os.uname().release
+
+
+def pytest_configure() -> None:
+    if not os.environ.get("BPFLOCK_VM"):
+        pytest.exit("kernel tests lock the machine they run on: run 'make kernel-test'", returncode=2)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What an attack saw: status 0 it worked, 1 it was denied, 2 something else was wrong."""
+
+    status: int
+    output: str
+
+    @property
+    def worked(self) -> bool:
+        return self.status == 0
+
+    @property
+    def denied(self) -> bool:
+        return self.status == 1
+
+
+class Attacker:
+    """A shell that attacks. It was started before any lock, and holds the BPF objects that some attacks need.
+
+    It is no task of bpflock's: what the locks stop, they stop it from doing.
+    """
+
+    _END = "--end-of-attack--"
+
+    def __init__(self) -> None:
+        holders = [word for kind in ("map", "prog", "link", "pin") for word in (str(ATTACK), f"with-{kind}", "--")]
+        self._shell = subprocess.Popen(
+            [*holders, "/bin/sh"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            cwd="/tmp",
+        )
+
+    def run(self, command: str) -> Attempt:
+        """Run a command line in the shell."""
+        assert self._shell.stdin is not None
+        assert self._shell.stdout is not None
+        self._shell.stdin.write(f"{{ {command}; }} </dev/null; echo {self._END} $?\n")
+        self._shell.stdin.flush()
+        lines: list[str] = []
+        while line := self._shell.stdout.readline():
+            if self._END in line:
+                head, _, status = line.partition(self._END)
+                return Attempt(int(status), "".join(lines) + head)
+            lines.append(line)
+        raise AssertionError("the attacker's shell ended: " + "".join(lines))
+
+    def attack(self, name: str, where: str = HOST, argument: str = "") -> Attempt:
+        return self.run(f"{where}{ATTACK} {name} {argument}")
+
+    def close(self) -> None:
+        self._shell.kill()
+        self._shell.wait()
+
+
+class Locks:
+    """The locks, for tests: load, unload, look at the events and the counters."""
+
+    def __init__(self) -> None:
+        self.enforcer = Enforcer()
+        self._decoder = Decoder.load({name: operation_names(lock) for name, lock in LOCKS.items()})
+
+    def load(self, name: str, profile: Profile, block: tuple[str, ...] = (), allow: tuple[str, ...] = ()) -> None:
+        lock = LOCKS[name]
+        self.enforcer.apply(lock, lock.settings(profile, block, allow), {"profile": "test"})
+
+    def unload(self, name: str) -> None:
+        self.enforcer.remove(LOCKS[name])
+
+    def unload_all(self) -> None:
+        for lock in LOCKS.values():
+            self.enforcer.remove(lock)
+
+    def events(self) -> list[Event]:
+        """All events since the last call."""
+        ring = self.enforcer.ring()
+        found: list[Event] = []
+        try:
+            while len(data := ring.drain(0)):
+                found += self._decoder.decode(data)
+        finally:
+            ring.close()
+        return found
+
+    def counters(self, lock: Lock | str) -> dict[str, Counter]:
+        name = lock if isinstance(lock, str) else lock.name
+        status = next(status for status in self.enforcer.status() if status.lock.name == name)
+        return {counter.operation: counter for counter in status.counters}
+
+
+@pytest.fixture(scope="session")
+def attacker() -> Iterator[Attacker]:
+    found = Attacker()
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def all_locks() -> Iterator[Locks]:
+    found = Locks()
+    yield found
+    found.unload_all()
+
+
+@pytest.fixture
+def locks(all_locks: Locks) -> Iterator[Locks]:
+    """The locks; unloaded when the test ends."""
+    yield all_locks
+    all_locks.unload_all()
+
+
+@pytest.fixture(scope="session")
+def modules() -> Path:
+    """Kernel modules to load: signed.ko, unsigned.ko. They are on tmpfs."""
+    target = Path("/tmp/modules")
+    subprocess.run(["modprobe", "msr"], check=True)
+    subprocess.run(
+        [ROOT / "attacks" / "modules.sh", RELEASE, f"/lib/modules/{RELEASE}", target], check=True, capture_output=True
+    )
+    return target
+
+
+def wait_until(condition: str, timeout: float = 30.0) -> None:
+    """Wait for a shell condition."""
+    end = time.monotonic() + timeout
+    while subprocess.run(condition, shell=True, check=False).returncode:
+        assert time.monotonic() < end, f"never came true: {condition}"
+        time.sleep(0.05)

@@ -28,7 +28,9 @@ _GUARD = "guard"
 @click.option("--denied", is_flag=True, help="only denials")
 @config_flags("runtime-dir", *PLACES)
 def events(follow: bool, form: str | None, lock: str, denied: bool, **flags: str | None) -> int:
-    """Show events: those that the daemon keeps. Without a daemon those that wait in the kernel, which forgets them then.
+    """Show events: those that the daemon keeps, or without a daemon those that wait in the kernel.
+
+    The latter are shown once: the kernel forgets what was read.
 
     On a terminal they are written for people, elsewhere as logfmt.
     """

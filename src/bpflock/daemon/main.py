@@ -114,7 +114,7 @@ class _Daemon:
             self._enforced.pop(step.lock.name, None)
         else:
             self._enforced[step.lock.name] = step.settings
-        word = outcome.value if step.action is plan.Action.APPLY else "kept as 'bpflock lock' set it"
+        word = outcome.value if step.action is plan.Action.APPLY else "kept, nothing else is configured"
         history = _history(before) if before and outcome is Outcome.ADOPTED else ""
         self._tell(f"{word}: {plan.describe(step.settings, step.origins)}{history}", lock=step.lock)
 

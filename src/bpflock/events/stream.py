@@ -29,7 +29,8 @@ class Subscription:
         self._limit = limit
         self._batches: deque[Sequence[Entry]] = deque()
         self._weight = 0
-        self._lost = 0
+        self._undelivered = 0  # before what is queued
+        self._lost = 0  # after it
         self._closed = False
         self._changed = threading.Condition()
 
@@ -48,7 +49,7 @@ class Subscription:
             if self._closed:
                 return
             # After a loss nothing is queued before the reader has emptied its queue: the loss has one place.
-            if self._lost or (self._batches and self._weight + weight > self._limit):
+            if self._batches and (self._lost or self._weight + weight > self._limit):
                 self._lost += len(entries)
                 return
             self._batches.append(entries)
@@ -58,18 +59,19 @@ class Subscription:
     def lose(self, entries: Sequence[Entry]) -> None:
         """Count entries that the reader took, but could not deliver."""
         with self._changed:
-            self._lost += sum(entry.lines if isinstance(entry, Lost) else 1 for entry in entries)
+            self._undelivered += sum(entry.lines if isinstance(entry, Lost) else 1 for entry in entries)
 
     def get(self, timeout: float | None = None) -> list[Entry]:
-        """All that waits, `Lost` last if something is missing after it. Empty: the time is over, or it is closed."""
+        """All that waits, with a `Lost` where something is missing. Empty: the time is over, or it is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._batches or self._closed, timeout)
-            entries = [entry for batch in self._batches for entry in batch]
+            if not self._batches and not self._closed:
+                return []
+            before = [Lost(self._undelivered)] if self._undelivered else []
+            after = [Lost(self._lost)] if self._lost else []
+            entries = [*before, *(entry for batch in self._batches for entry in batch), *after]
             self._batches.clear()
-            self._weight = 0
-            if self._lost:
-                entries.append(Lost(self._lost))
-                self._lost = 0
+            self._weight = self._undelivered = self._lost = 0
             return entries
 
     def close(self) -> None:

@@ -29,8 +29,10 @@ class Answer:
             yield self._begin
         # Events may take as long to come as they like.
         self._connection.settimeout(None)
-        while piece := self._connection.recv(_PIECE):
-            yield piece
+        # A server that hangs up without having read all of a request looks like a reset.
+        with contextlib.suppress(ConnectionResetError):
+            while piece := self._connection.recv(_PIECE):
+                yield piece
 
     def text(self) -> str:
         return b"".join(self.pieces()).decode("utf-8", "replace")

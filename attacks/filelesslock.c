@@ -65,8 +65,12 @@ static struct program make_program(uint64_t address, const char *interpreter)
 				.p_type = PT_LOAD,
 				.p_flags = PF_R | PF_X,
 				.p_vaddr = address,
-				.p_filesz = sizeof(struct program),
-				.p_memsz = sizeof(struct program),
+				/*
+				 * Whole pages, though the file is shorter: up to 6.9, the kernel zeroes the
+				 * rest of an interpreter's last page, writable or not.
+				 */
+				.p_filesz = 0x10000,
+				.p_memsz = 0x10000,
 				.p_align = 0x10000,
 			},
 			{ .p_type = PT_GNU_STACK, .p_flags = PF_R | PF_W },

@@ -361,15 +361,43 @@ static enum result hibernation(const char *arg)
 	return ok("/dev/snapshot opened: an image of the memory can be made");
 }
 
+/* Chooses the mode of hibernation that is chosen already. */
+static enum result hibernation_mode(const char *arg)
+{
+	char modes[128] = "", *mode;
+
+	(void)arg;
+	if (slurp("/sys/power/disk", modes, sizeof(modes)) < 0)
+		return refused("open(/sys/power/disk)");
+	mode = strchr(modes, '['); /* "[disabled]" where hibernation is not available, so also where it is denied */
+	mode = mode ? mode + 1 : modes;
+	mode[strcspn(mode, "]\n")] = 0;
+	if (!strcmp(mode, "disabled"))
+		mode = "reboot";
+	if (spew("/sys/power/disk", mode) < 0)
+		return refused("write(/sys/power/disk, \"%s\")", mode);
+	return ok("mode of hibernation set: %s", mode);
+}
+
+/*
+ * While somebody has /dev/snapshot open, the kernel asks the lock and then says EBUSY. Without that, it would go on to
+ * freeze all devices, and not every virtual machine comes back from there.
+ */
 static enum result hibernation_disk(const char *arg)
 {
-	(void)arg;
+	int snapshot = open("/dev/snapshot", O_RDONLY | O_CLOEXEC);
+	enum result result;
+
+	if (snapshot < 0 && hibernation_mode(arg) != DENIED)
+		return failed("without /dev/snapshot, this would really hibernate");
 	if (!spew("/sys/power/state", "disk"))
-		return ok("hibernated, and resumed");
-	if (errno == EPERM || errno == EACCES || errno == EROFS || errno == EINVAL)
-		return refused("write(/sys/power/state, \"disk\")");
-	/* Without a place for the image. */
-	return ok("reached hibernation code (%s)", error_name(errno));
+		result = ok("hibernated, and resumed");
+	else if (errno == EBUSY)
+		result = ok("reached hibernation code (EBUSY, as /dev/snapshot is open)");
+	else
+		result = refused("write(/sys/power/state, \"disk\")");
+	shut(snapshot);
+	return result;
 }
 
 /* ---- debugfs ---- */
@@ -415,10 +443,12 @@ static enum result debugfs_access(const char *const *files, bool write)
 		shut(directory);
 		return result;
 	}
-	length = read(fd, value, sizeof(value));
+	length = read(fd, value, sizeof(value) - 1);
+	if (length > 0)
+		value[length] = 0;
 	if (length <= 0)
 		result = length ? refused("read(debugfs %s)", file) : failed("read(debugfs %s): nothing", file);
-	else if (write && pwrite(fd, value, length, 0) < 0)
+	else if (write && spew_at(directory, file, value, 0) < 0)
 		result = refused("write(debugfs %s)", file);
 	else if (write)
 		result = ok("debugfs %s written (%.*s, as it was)", file, (int)strcspn(value, "\n"), value);
@@ -809,7 +839,9 @@ const struct attack kimglock_attacks[] = {
 	{ "kexec_file", "kimglock", "kexec", "load the kernel ARG with kexec_file_load(2)", kexec_file },
 	{ "hibernation", "kimglock", "hibernation", "open /dev/snapshot", hibernation },
 	{ "hibernation_disk", "kimglock", "hibernation",
-	  "write \"disk\" to /sys/power/state (some seconds; harmless without swap)", hibernation_disk },
+	  "write \"disk\" to /sys/power/state, with the device busy so that nothing follows", hibernation_disk },
+	{ "hibernation_mode", "kimglock", "hibernation", "write /sys/power/disk, which sets the mode of hibernation",
+	  hibernation_mode },
 	{ "debugfs", "kimglock", "debugfs", "write a file of debugfs", debugfs },
 	{ "debugfs_read", "kimglock", "debugfs", "read a writable file of debugfs", debugfs_read },
 	{ "debugfs_ro", "kimglock", "debugfs", "read a read-only file of debugfs", debugfs_ro },

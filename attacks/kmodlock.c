@@ -190,6 +190,7 @@ struct need {
 	const char *module;
 	const char *call; /* for the line */
 	int family, type, protocol; /* for a socket */
+	bool stays; /* holds itself, so that it cannot be unloaded */
 };
 
 /*
@@ -225,6 +226,8 @@ static enum result needed(const struct need *need, const char *before, int error
 	enum result result;
 
 	free(after);
+	if (is_loaded && need->stays)
+		return ok("%s made the kernel load the module %s, which cannot be unloaded", need->call, need->module);
 	if (is_loaded)
 		return delete_since(before, ok("%s made the kernel load the module %s", need->call, need->module));
 	errno = error;
@@ -240,13 +243,13 @@ static enum result needed(const struct need *need, const char *before, int error
 }
 
 static const struct need sockets[] = {
-	{ "sctp", "socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)", AF_INET, SOCK_STREAM, 132 },
-	{ "can", "socket(AF_CAN, SOCK_RAW, CAN_RAW)", 29, SOCK_RAW, 1 },
-	{ "l2tp_ip", "socket(AF_INET, SOCK_DGRAM, IPPROTO_L2TP)", AF_INET, SOCK_DGRAM, 115 },
-	{ "vsock", "socket(AF_VSOCK, SOCK_STREAM, 0)", 40, SOCK_STREAM, 0 },
-	{ "kcm", "socket(AF_KCM, SOCK_DGRAM, KCMPROTO_CONNECTED)", 41, SOCK_DGRAM, 0 },
-	{ "qrtr", "socket(AF_QIPCRTR, SOCK_DGRAM, 0)", 42, SOCK_DGRAM, 0 },
-	{ "bluetooth", "socket(AF_BLUETOOTH, SOCK_RAW, BTPROTO_HCI)", 31, SOCK_RAW, 1 },
+	{ "can", "socket(AF_CAN, SOCK_RAW, CAN_RAW)", 29, SOCK_RAW, 1, false },
+	{ "l2tp_ip", "socket(AF_INET, SOCK_DGRAM, IPPROTO_L2TP)", AF_INET, SOCK_DGRAM, 115, false },
+	{ "vsock", "socket(AF_VSOCK, SOCK_STREAM, 0)", 40, SOCK_STREAM, 0, false },
+	{ "kcm", "socket(AF_KCM, SOCK_DGRAM, KCMPROTO_CONNECTED)", 41, SOCK_DGRAM, 0, false },
+	{ "qrtr", "socket(AF_QIPCRTR, SOCK_DGRAM, 0)", 42, SOCK_DGRAM, 0, false },
+	{ "sctp", "socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)", AF_INET, SOCK_STREAM, 132, true },
+	{ "bluetooth", "socket(AF_BLUETOOTH, SOCK_RAW, BTPROTO_HCI)", 31, SOCK_RAW, 1, false },
 	{},
 };
 

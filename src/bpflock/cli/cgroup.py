@@ -16,7 +16,7 @@ _EXAMPLES = [
 ]
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, no_args_is_help=False)
 def cgroup() -> None:
     """Give cgroups a profile of their own, in place of that of the locks.
 

@@ -11,7 +11,7 @@ from bpflock.config.options import lock_options
 from bpflock.locks import LOCKS
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, no_args_is_help=False)
 def config() -> None:
     """Show the effective configuration."""
 

@@ -30,7 +30,9 @@ def status() -> None:
     with open_enforcer() as enforcer:
         locks = enforcer.status()
     if app().json:
-        print_json({"locks": [_as_json(lock) for lock in locks]})
+        from bpflock.daemon.report import status_document  # the daemon's API answers with the same
+
+        print_json(status_document(locks))
         return
     if not locks:
         echo("nothing is enforced")
@@ -67,25 +69,3 @@ def _show(status: "LockStatus") -> None:
 
 def _origin(status: "LockStatus", part: str) -> str:
     return one_line(status.origins.get(part, ""))
-
-
-def _as_json(status: "LockStatus") -> dict[str, object]:
-    return {
-        "name": status.lock.name,
-        "profile": status.settings.profile,
-        "block": status.settings.block,
-        "allow": status.settings.allow,
-        "origins": dict(status.origins),
-        "since": status.since,
-        "hooks": status.hooks,
-        "counters": [
-            {
-                "operation": counter.operation,
-                "allowed": counter.allowed,
-                "denied": counter.denied,
-                "limited": counter.limited,
-                "dropped": counter.dropped,
-            }
-            for counter in status.counters
-        ],
-    }

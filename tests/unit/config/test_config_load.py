@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every option in all its forms, which form wins, and what each value's origin is."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,8 @@ def test_with_nothing_configured_everything_is_allowed_and_nothing_traced(etc: P
 
 
 def test_an_absent_configuration_directory_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import dataclasses
-
     default = dataclasses.replace(OPTIONS["config-dir"], default=str(tmp_path / "none"))
-    monkeypatch.setitem(OPTIONS, "config-dir", default)  # type: ignore[arg-type]
+    monkeypatch.setitem(OPTIONS, "config-dir", default)
     assert load({}, {}).locks["kimglock"].settings.profile is Profile.ALLOW
 
 

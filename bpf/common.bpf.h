@@ -299,6 +299,15 @@ static __noinline bool send(const struct access *access, enum bpflock_reason rea
 	return true;
 }
 
+/*
+ * Makes the verifier forget the value (the top bit of the clock is 0 for 292 years): what follows is verified once, not
+ * once for each constant that may come. Without it, loading takes several times as long.
+ */
+static __always_inline u32 forget(u32 value)
+{
+	return value | (u32)(bpf_ktime_get_boot_ns() >> 63);
+}
+
 /* Kept out of line: the path that most accesses take stays short. */
 static __noinline void report(const struct access *access, enum bpflock_reason reason, u32 tgid, int retval,
 			      struct bpflock_counter *counter)
@@ -319,25 +328,25 @@ static __always_inline int conclude(const struct access *access, enum bpflock_re
 {
 	struct bpflock_counter *counter = counter_of(access->op);
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	u64 who;
+	int retval = denies(reason) ? -EPERM : 0;
 
 	if (!counter)
 		return -EPERM;
-	if (denies(reason)) {
+	if (retval) {
 		__sync_fetch_and_add(&counter->denied, 1);
-		report(access, reason, tgid, -EPERM, counter);
-		return -EPERM;
+	} else {
+		u64 who = (u64)tgid << 32 | ((u32)(access->object ^ access->object >> 32) ^ (u32)reason << 28);
+
+		__sync_fetch_and_add(&counter->allowed, 1);
+		/* The same process again, as every loop over an allowed operation does. */
+		if (likely(counter->last == who)) {
+			__sync_fetch_and_add(&counter->limited, 1);
+			return 0;
+		}
+		counter->last = who;
 	}
-	__sync_fetch_and_add(&counter->allowed, 1);
-	/* The same process again, as every loop over an allowed operation does. */
-	who = (u64)tgid << 32 | ((u32)(access->object ^ access->object >> 32) ^ (u32)reason << 28);
-	if (likely(counter->last == who)) {
-		__sync_fetch_and_add(&counter->limited, 1);
-		return 0;
-	}
-	counter->last = who;
-	report(access, reason, tgid, 0, counter);
-	return 0;
+	report(access, forget(reason), tgid, forget(retval), counter);
+	return retval;
 }
 
 /*

@@ -126,6 +126,7 @@ static __always_inline int enforce_exec(struct linux_binprm *bprm, enum bpflock_
 
 	if (likely(access.op == FILELESS_NONE))
 		return 0;
+	access.op = forget(access.op);
 	access.object = bprm->file->f_inode->i_ino;
 	access.name = bprm->filename;
 	return enforce(&access);
@@ -158,6 +159,7 @@ static __always_inline int enforce_map(struct file *file, enum bpflock_event_typ
 
 	if (likely(access.op == FILELESS_NONE))
 		return 0;
+	access.op = forget(access.op);
 	access.object = file->f_inode->i_ino;
 	/* bpf_d_path() is not allowed in file_mprotect: both use the name of the file alone. */
 	access.name = (const char *)file->f_path.dentry->d_name.name;

@@ -31,7 +31,8 @@ const volatile enum kimglock_op operations; /* their names, for user space */
 	    what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_##reason))                                     \
 		return KIMGLOCK_##operation
 
-static __always_inline u32 operation_of(enum lockdown_reason what)
+/* Not static: the verifier looks at a global function once, and forgets which of the numbers it was. */
+__noinline u32 operation_of(u32 what)
 {
 	REASON(MODULE_SIGNATURE, UNSIGNED_MODULE);
 	REASON(DEV_MEM, DEV_MEM);

@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 enum result {
-	OK = 0,
+	OK = 0, /* false, so that one may be tried after the other by ?: */
 	DENIED = 1,
 	FAILED = 2,
 };
@@ -44,6 +44,7 @@ extern const struct attack bpfrestrict_attacks[];
 extern const struct attack filelesslock_attacks[];
 extern const struct attack guard_attacks[];
 
+extern char message[1024]; /* the line */
 extern bool keep; /* --keep: leave the effect in place */
 
 /* Each sets the line that will be printed and returns the result. */
@@ -52,7 +53,9 @@ enum result denied(const char *format, ...) __attribute__((format(printf, 1, 2))
 enum result failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The system call that the format names has just failed: denied if errno says so, else failed. */
 enum result refused(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* What to add to the line if the result is not ok, such as the driver that is missing. */
+/* The attack worked, and then the system call that the format names has failed: never a denial. */
+enum result stuck(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* What to add to the line if the result is failed, such as the driver that is missing. */
 enum result with_hint(enum result result, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 const char *error_name(int error); /* "EPERM" */
@@ -89,6 +92,6 @@ enum result attack_module_parameter(const char *arg);
 enum result attack_unsigned_module(const char *arg);
 
 /* `attack with-map -- CMD ...` and its relatives: see bpfrestrict.c. */
-int bpf_holder(const char *kind, char **command);
+enum result bpf_holder(const char *kind, char **command);
 
 #endif

@@ -1074,7 +1074,7 @@ static enum result token_create(const char *arg)
 		return refused("%s", what);
 	struct {
 		uint32_t flags, bpffs;
-	} attr = { 0, directory };
+	} attr = { 0, openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) };
 	int fd = syscall(SYS_bpf, CMD_TOKEN_CREATE, &attr, sizeof(attr));
 	if (fd >= 0)
 		result = ok("BPF token obtained");
@@ -1083,6 +1083,7 @@ static enum result token_create(const char *arg)
 	else
 		result = with_hint(refused("bpf(BPF_TOKEN_CREATE)"), "kernels before 6.9 do not have it");
 	shut(fd);
+	shut(attr.bpffs);
 	shut(directory);
 	return result;
 }
@@ -1129,86 +1130,92 @@ enum result attack_bpf_read(const char *arg)
 /* ---- objects for others ---- */
 
 /* Leaves the descriptor open for the command, and names it. */
-static bool export(const char *variable, int fd, const char *command)
+static enum result export(const char *variable, int fd, const char *command)
 {
-	if (fd < 0) {
-		refused("bpf(%s)", command);
-		return false;
-	}
+	if (fd < 0)
+		return refused("bpf(%s)", command);
 	fcntl(fd, F_SETFD, 0);
 	setenv(variable, format("%d", fd), 1);
-	return true;
+	return OK;
 }
 
-static bool hold_map(void)
+static enum result hold_map(void)
 {
 	enum result result;
 	int hash = get_hash(&result);
 
-	return export("ATTACK_MAP_FD", make_map(BPF_MAP_TYPE_ARRAY, 8, BPF_F_MMAPABLE), "BPF_MAP_CREATE") &&
-	       export("ATTACK_HASH_FD", hash, "BPF_MAP_CREATE");
+	if (hash < 0)
+		return result;
+	return export("ATTACK_HASH_FD", hash, "BPF_MAP_CREATE") ?:
+	       export("ATTACK_MAP_FD", make_map(BPF_MAP_TYPE_ARRAY, 8, BPF_F_MMAPABLE), "BPF_MAP_CREATE");
 }
 
-static bool hold_prog(void)
+static enum result hold_prog(void)
 {
-	int skb = make_skb_prog(), map = make_map(BPF_MAP_TYPE_SOCKMAP, 4, 0);
+	int prog = -1, map = -1;
 
-	return export("ATTACK_PROG_FD", make_filter(), "BPF_PROG_LOAD") &&
-	       export("ATTACK_SKB_PROG_FD", skb, "BPF_PROG_LOAD") &&
-	       export("ATTACK_SOCKMAP_FD", attach(BPF_PROG_ATTACH, skb, map) < 0 ? -1 : map, "BPF_PROG_ATTACH");
+	return export("ATTACK_PROG_FD", make_filter(), "BPF_PROG_LOAD") ?:
+	       export("ATTACK_SKB_PROG_FD", prog = make_skb_prog(), "BPF_PROG_LOAD") ?:
+	       export("ATTACK_SOCKMAP_FD", map = make_map(BPF_MAP_TYPE_SOCKMAP, 4, 0), "BPF_MAP_CREATE") ?:
+	       attach(BPF_PROG_ATTACH, prog, map) < 0 ? refused("bpf(BPF_PROG_ATTACH)") : OK;
 }
 
-static bool hold_link(void)
+static enum result hold_link(void)
 {
-	int prog = make_lookup_prog(), iterator = make_iter_prog(), tracepoint = make_tracepoint_prog();
+	int prog = -1;
 
-	return export("ATTACK_LINK_PROG_FD", prog, "BPF_PROG_LOAD") &&
-	       export("ATTACK_LINK_FD", make_link(prog), "BPF_LINK_CREATE") &&
-	       export("ATTACK_ITER_LINK_FD", link_create(iterator, 0, BPF_TRACE_ITER), "BPF_LINK_CREATE") &&
-	       export("ATTACK_RAW_TRACEPOINT_FD", open_raw_tracepoint(tracepoint), "BPF_RAW_TRACEPOINT_OPEN");
+	return export("ATTACK_LINK_PROG_FD", prog = make_lookup_prog(), "BPF_PROG_LOAD") ?:
+	       export("ATTACK_LINK_FD", make_link(prog), "BPF_LINK_CREATE") ?:
+	       export("ATTACK_ITER_LINK_FD", link_create(make_iter_prog(), 0, BPF_TRACE_ITER), "BPF_LINK_CREATE") ?:
+	       export("ATTACK_RAW_TRACEPOINT_FD", open_raw_tracepoint(make_tracepoint_prog()),
+		      "BPF_RAW_TRACEPOINT_OPEN");
 }
 
-static bool hold_pin(const char *path)
+static enum result hold_pin(const char *path)
 {
 	int map = make_map(BPF_MAP_TYPE_ARRAY, 8, BPF_F_MMAPABLE);
 
-	if (map < 0 || pin(map, path) < 0) {
-		refused("bpf(BPF_OBJ_PIN) to %s", path);
-		return false;
-	}
+	if (map < 0)
+		return refused("bpf(BPF_MAP_CREATE)");
+	if (pin(map, path) < 0)
+		return refused("bpf(BPF_OBJ_PIN) to %s", path);
 	shut(map);
 	setenv("ATTACK_PIN", path, 1);
-	return true;
+	return OK;
 }
 
-int bpf_holder(const char *kind, char **command)
+/* Returns only if CMD did not start; with a pin, somebody has to wait and remove it, so then its exit status. */
+enum result bpf_holder(const char *kind, char **command)
 {
-	char path[64];
 	bool all = !strcmp(kind, "all"), with_pin = all || !strcmp(kind, "pin");
-	int status = FAILED;
+	enum result result = OK;
+	char path[64];
+	int status;
 	pid_t child;
 
 	snprintf(path, sizeof(path), BPF_FS "/attack-%d", getpid());
 	if (strcmp(kind, "map") && strcmp(kind, "prog") && strcmp(kind, "link") && !with_pin)
 		return failed("with-map, with-prog, with-link, with-pin or with-all");
-	if ((all || !strcmp(kind, "map")) && !hold_map())
-		return FAILED;
-	if ((all || !strcmp(kind, "prog")) && !hold_prog())
-		return FAILED;
-	if ((all || !strcmp(kind, "link")) && !hold_link())
-		return FAILED;
-	if (with_pin && !hold_pin(path))
-		return FAILED;
-	/* Somebody has to remove the pin. */
+	if (all || !strcmp(kind, "map"))
+		result = hold_map();
+	if (result == OK && (all || !strcmp(kind, "prog")))
+		result = hold_prog();
+	if (result == OK && (all || !strcmp(kind, "link")))
+		result = hold_link();
+	if (result == OK && with_pin)
+		result = hold_pin(path);
+	if (result != OK)
+		return result;
 	child = with_pin ? fork() : 0;
 	if (!child) {
 		execvp(command[0], command);
-		refused("execve(\"%s\")", command[0]);
-		return FAILED;
+		return failed("execve(\"%s\"): %s", command[0], strerror(errno));
 	}
-	waitpid(child, &status, 0);
+	status = -1;
+	if (child > 0)
+		waitpid(child, &status, 0);
 	unlink(path);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : FAILED;
+	exit(child > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : FAILED);
 }
 
 const struct attack bpfrestrict_attacks[] = {

@@ -348,6 +348,58 @@ static enum result memfd_elf_interpreter(const char *arg)
 	return result;
 }
 
+static int start_loader(const struct start *start)
+{
+	dup2(start->fd, STDERR_FILENO);
+	return execve(start->path, start->argv, environ);
+}
+
+/* `ld.so /proc/self/fd/N`: the dynamic loader, an ordinary program, maps the memfd. */
+static enum result memfd_loader(const char *arg)
+{
+	static const char *const loaders[] = {
+		"/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-x86_64.so.1",
+		"/lib/ld-musl-aarch64.so.1",
+	};
+	const char *loader = NULL, *source = arg ? arg : "/bin/true";
+	char *argv[] = { "ld.so", NULL, NULL }, text[512] = "";
+	struct start start = { .run = start_loader, .argv = argv };
+	int memfd = make_memfd(0), errors = make_memfd(MFD_CLOEXEC), status;
+	enum result result;
+	size_t size = 0;
+	char *image;
+
+	for (size_t i = 0; i < sizeof(loaders) / sizeof(loaders[0]) && !loader; i++)
+		if (!access(loaders[i], X_OK))
+			loader = loaders[i];
+	image = slurp_all(source, &size);
+	if (!loader || !image) {
+		result = failed("there is no %s", loader ? source : "dynamic loader");
+	} else if (memfd < 0 || errors < 0 || write(memfd, image, size) != (ssize_t)size) {
+		result = refused("memfd_create");
+	} else {
+		start.path = loader;
+		start.fd = errors;
+		argv[1] = format("/proc/self/fd/%d", memfd);
+		status = run_child(&start);
+		if (pread(errors, text, sizeof(text) - 1, 0) < 0)
+			text[0] = 0;
+		text[strcspn(text, "\n")] = 0;
+		if (status < 0)
+			result = refused("execve(%s)", loader);
+		else if (!status)
+			result = ok("%s in a memfd ran by %s: exit status 0", source, loader);
+		else if (strstr(text, "Operation not permitted"))
+			result = denied("mmap(PROT_EXEC, a memfd) by %s: EPERM (%s)", loader, text);
+		else
+			result = failed("%s: status %#x (%s)", loader, status, text);
+	}
+	free(image);
+	shut(memfd);
+	shut(errors);
+	return result;
+}
+
 /* Needs a tmpfs there, without noexec, as containers have it. */
 static enum result check_shm(void)
 {
@@ -820,6 +872,7 @@ const struct attack filelesslock_attacks[] = {
 	  memfd_interpreter },
 	{ "memfd_elf_interpreter", "filelesslock", "memfd", "execve(2) of a program file whose ELF interpreter is a memfd",
 	  memfd_elf_interpreter },
+	{ "memfd_loader", "filelesslock", "memfd", "have the dynamic loader run a program in a memfd", memfd_loader },
 	{ "memfd_mmap", "filelesslock", "memfd", "map a memfd executable, and call into it", memfd_mmap },
 	{ "memfd_mprotect", "filelesslock", "memfd", "map a memfd writable, make it executable, and call into it",
 	  memfd_mprotect },

@@ -2,7 +2,7 @@
 /*
  * The switch under the locks: kernel.ftrace_enabled=0 turns every BPF LSM program off, up to Linux 6.12 at least.
  *
- * A kernel that refuses by itself, because a program is attached, says EBUSY: that is "failed", not "denied".
+ * Newer kernels refuse by themselves, with EOPNOTSUPP (7.3) or EBUSY: that is "failed", not "denied".
  */
 #include "attack.h"
 
@@ -16,15 +16,18 @@
 static enum result switch_off(int fd, const char *how)
 {
 	char value[16] = "";
+	enum result result;
 
-	if (pwrite(fd, "0\n", 2, 0) < 0)
-		return refused("write(%s, \"0\")", how);
+	if (pwrite(fd, "0\n", 2, 0) < 0) {
+		result = refused("write(%s, \"0\")", how);
+		return errno == EOPNOTSUPP || errno == EBUSY ? with_hint(result, "the kernel itself refuses") : result;
+	}
 	if (slurp("/proc/" SWITCH, value, sizeof(value)) < 0)
-		return refused("read(/proc/" SWITCH ")");
+		return failed("write(%s, \"0\") succeeded, but the value cannot be read", how);
 	if (value[0] != '0')
 		return failed("write(%s, \"0\") succeeded, but the value is %.*s", how, (int)strcspn(value, "\n"), value);
 	if (!keep && pwrite(fd, "1\n", 2, 0) < 0)
-		return refused("kernel.ftrace_enabled was 0; write(%s, \"1\")", how);
+		return stuck("write(%s, \"1\")", how);
 	return ok("kernel.ftrace_enabled was 0, by %s%s", how, keep ? ", and still is" : "; now 1 again");
 }
 

@@ -310,7 +310,7 @@ static enum result kexec_load(const char *arg)
 	if (!kexec_loaded())
 		return failed("kexec_load succeeded, but /sys/kernel/kexec_loaded is not 1");
 	if (!keep && syscall(SYS_kexec_load, 0UL, 0UL, NULL, 0UL) < 0)
-		return refused("image was loaded; kexec_load to unload it");
+		return stuck("kexec_load to unload the image");
 	return ok("an image for kexec was loaded");
 }
 
@@ -341,7 +341,7 @@ static enum result kexec_file(const char *arg)
 	if (!kexec_loaded())
 		return failed("kexec_file_load succeeded, but /sys/kernel/kexec_loaded is not 1");
 	if (!keep && syscall(SYS_kexec_file_load, -1, -1, 0UL, NULL, KEXEC_FILE_UNLOAD_FLAG) < 0)
-		return refused("kernel was loaded; kexec_file_load to unload it");
+		return stuck("kexec_file_load to unload the kernel");
 	return ok("kernel %s was loaded", arg);
 #else
 	return failed("this architecture has no kexec_file_load(2)");
@@ -417,12 +417,16 @@ static enum result debugfs_find(const char *const *files, int *directory, const 
 	*directory = filesystem("debugfs", "/sys/kernel/debug", DEBUGFS_MAGIC, &what);
 	if (*directory < 0)
 		return refused("%s", what);
-	for (; *files; files++)
-		if (!faccessat(*directory, *files, F_OK, 0)) {
-			*file = *files;
+	for (; *files; files++) {
+		*file = *files;
+		if (!faccessat(*directory, *files, F_OK, 0))
 			return OK;
-		}
+		if (errno != ENOENT)
+			break;
+	}
 	shut(*directory);
+	if (*files)
+		return refused("access(debugfs %s)", *files);
 	return failed("debugfs has none of the files that this attack knows");
 }
 
@@ -513,7 +517,7 @@ static enum result tiocsserial(const char *arg)
 		result = ok("interrupt of %s changed from %d to %d", port, irq, settings.irq);
 		settings.irq = irq;
 		if (!keep && ioctl(fd, TIOCSSERIAL, &settings) < 0)
-			result = refused("interrupt of %s was changed; ioctl(TIOCSSERIAL) to restore it", port);
+			result = stuck("ioctl(%s, TIOCSSERIAL)", port);
 	}
 	shut(fd);
 	return result;
@@ -586,13 +590,13 @@ static enum result kprobes(const char *arg)
 	if (spew_at(directory, "kprobe_events", format("p:attacks/%s vfs_open", name), O_APPEND) < 0) {
 		result = refused("write(tracefs kprobe_events)");
 	} else if (slurp_at(directory, "kprobe_events", text, sizeof(text)) < 0) {
-		result = refused("kprobe was added; read(tracefs kprobe_events)");
+		result = failed("a kprobe was added, but kprobe_events cannot be read");
 	} else if (!strstr(text, name)) {
 		result = failed("write(tracefs kprobe_events) succeeded, but the kprobe is not there");
 	} else {
 		result = ok("kprobe attacks/%s placed at vfs_open", name);
 		if (!keep && spew_at(directory, "kprobe_events", format("-:attacks/%s", name), O_APPEND) < 0)
-			result = refused("kprobe was added; write(tracefs kprobe_events) to remove it");
+			result = stuck("write(tracefs kprobe_events)");
 	}
 	shut(directory);
 	return result;
@@ -815,8 +819,8 @@ static enum result xfrm_secret(const char *arg)
 		result = refused("XFRM_MSG_GETSA");
 	else
 		result = xfrm_key_of(&request);
-	if (!keep && xfrm_delete(fd) < 0)
-		result = refused("XFRM_MSG_DELSA");
+	if ((!keep || result != OK) && xfrm_delete(fd) < 0)
+		result = stuck("XFRM_MSG_DELSA");
 	shut(fd);
 	return result;
 }

@@ -72,9 +72,14 @@ static enum result delete_since(const char *before, enum result result)
 {
 	char name[NAME_MAX_LENGTH];
 
-	while (!keep && find_new(before, name))
-		if (delete_module(name) < 0)
-			return refused("module was loaded; delete_module(%s)", name);
+	while (!keep && find_new(before, name)) {
+		if (!delete_module(name))
+			continue;
+		if (errno != EPERM)
+			return stuck("delete_module(%s)", name);
+		/* Nobody in particular may make the kernel load one, but not unload it. */
+		return ok("%s, which stays (delete_module: EPERM)", strdupa(message) + strlen("ok: "));
+	}
 	return result;
 }
 
@@ -148,7 +153,7 @@ static enum result load(const char *path, bool from_memory, bool only_unsigned)
 		else
 			result = ok("module %s was loaded by %s%s", name, call, taint[0] == 'E' ? ", unsigned" : "");
 		if (!keep && delete_module(name) < 0)
-			result = refused("module %s was loaded; delete_module", name);
+			result = stuck("delete_module(%s)", name);
 	}
 	free(before);
 	return result;
@@ -320,14 +325,17 @@ enum result attack_module_parameter(const char *arg)
 
 	if (slurp(file, old, sizeof(old)) < 0)
 		return refused("open(%s)", file);
-	snprintf(new, sizeof(new), "%d\n", !atoi(old));
+	if (old[0] == 'Y' || old[0] == 'N') /* a truth value in newer kernels */
+		strcpy(new, old[0] == 'Y' ? "N\n" : "Y\n");
+	else
+		snprintf(new, sizeof(new), "%d\n", !atoi(old));
 	if (spew(file, new) < 0)
 		return refused("write(%s)", file);
 	if (slurp(file, now, sizeof(now)) < 0 || strcmp(now, new))
 		return failed("write(%s) succeeded, but the value did not change", file);
 	if (!keep && spew(file, old) < 0)
-		return refused("%s was changed; write to restore it", file);
-	return ok("%s changed from %d to %d", file, atoi(old), atoi(new));
+		return stuck("write(%s)", file);
+	return ok("%s changed from %.*s to %.*s", file, (int)strcspn(old, "\n"), old, (int)strcspn(new, "\n"), new);
 }
 
 const struct attack kmodlock_attacks[] = {

@@ -11,16 +11,14 @@ static const struct attack *const tables[] = {
 };
 #define TABLES (sizeof(tables) / sizeof(tables[0]))
 
-extern char message[];
-
 static const char usage[] =
 	"usage: attack LIST                      all attacks: name, lock, operation, what it does\n"
 	"       attack [--keep] NAME [ARG]       perform one: exit status 0 ok, 1 denied, 2 failed\n"
 	"       attack loop COUNT NAME [ARG]     COUNT times, as fast as possible\n"
 	"       attack until FILE NAME [ARG]     again and again, until FILE exists\n"
 	"       attack cgroup PATH -- CMD ...    run CMD in the cgroup\n"
-	"       attack with-map|with-prog|with-link|with-pin -- CMD ...\n"
-	"                                        run CMD with BPF objects that were made before (ATTACK_MAP_FD, ...)\n";
+	"       attack with-map|with-prog|with-link|with-pin|with-all -- CMD ...\n"
+	"                                        run CMD with inherited BPF objects that were made before (ATTACK_MAP_FD, ...)\n";
 
 static int fail(const char *text)
 {
@@ -139,16 +137,18 @@ int main(int argc, char **argv)
 		return cgroup_command(argv);
 	if (!strncmp(argv[0], "with-", 5)) {
 		if (!argv[1] || strcmp(argv[1], "--") || !argv[2])
-			return fail("with-map|with-prog|with-link|with-pin -- CMD ...");
+			return fail("with-map|with-prog|with-link|with-pin|with-all -- CMD ...");
 		result = bpf_holder(argv[0] + 5, argv + 2);
-		if (message[0])
-			puts(message);
+		puts(message);
 		return result;
 	}
 	attack = find(argv[0]);
 	if (!attack)
 		return fail(format("no attack is called \"%s\": see attack LIST", argv[0]));
 	result = attack->run(argv[1]);
+	for (char *c = message; *c; c++)
+		if (*c == '\n')
+			*c = ' ';
 	puts(message);
 	return result;
 }

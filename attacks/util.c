@@ -63,12 +63,26 @@ enum result refused(const char *text, ...)
 	return is_denial ? DENIED : FAILED;
 }
 
+enum result stuck(const char *text, ...)
+{
+	int error = errno;
+	va_list arguments;
+	size_t length;
+
+	va_start(arguments, text);
+	vsay("failed: it worked, but cannot be undone: ", text, arguments);
+	va_end(arguments);
+	length = strlen(message);
+	snprintf(message + length, sizeof(message) - length, ": %s (%s)", error_name(error), strerror(error));
+	return FAILED;
+}
+
 enum result with_hint(enum result result, const char *text, ...)
 {
 	size_t length = strlen(message);
 	va_list arguments;
 
-	if (result == OK)
+	if (result != FAILED)
 		return result;
 	length += snprintf(message + length, sizeof(message) - length, "; ");
 	if (length >= sizeof(message))

@@ -1092,22 +1092,15 @@ static enum result token_create(const char *arg)
 
 static enum result helper_prog(int prog, const char *helper)
 {
-	char *line = strstr(verifier_log, helper), *end;
+	/* The verifier was told no: "unknown func bpf_x#1", "program of this type cannot use helper bpf_x#1". */
+	const char *line = strstr(verifier_log, "unknown func") ?: strstr(verifier_log, "program of this type cannot");
 	enum result result;
 
 	if (prog >= 0)
 		return obtained(prog, "BPF_PROG_LOAD", format("program that calls %s", helper), "prog_id:");
+	if (errno == EINVAL && line)
+		return denied("bpf(BPF_PROG_LOAD): EINVAL (%.*s)", (int)strcspn(line, "\n"), line);
 	result = refused("bpf(BPF_PROG_LOAD)");
-	if (result == DENIED)
-		return result;
-	/* "unknown func bpf_x#1", "program of this type cannot use helper bpf_x#1": the verifier was told no. */
-	if (errno == EINVAL && (strstr(verifier_log, "unknown func") || strstr(verifier_log, "cannot use helper"))) {
-		while (line && line > verifier_log && line[-1] != '\n')
-			line--;
-		end = line ? strchr(line, '\n') : NULL;
-		return denied("bpf(BPF_PROG_LOAD): EINVAL (%.*s)", line ? (int)(end ? end - line : 80) : 12,
-			      line ? line : "unknown func");
-	}
 	return with_hint(result, "%s", verifier_log);
 }
 

@@ -47,7 +47,9 @@ def ask(directory: Path, path: str) -> Iterator[Answer | None]:
         return
     with connection:
         try:
-            connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode("ascii"))
+            # A server that turns us away may have hung up already; its answer can be read all the same.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode("ascii"))
             head, begin = _head(connection)
         except OSError as error:
             raise BpflockError(f"the daemon does not answer: {error.strerror or error}") from error

@@ -85,8 +85,9 @@ class _Daemon:
         self._health = Health()
         self._questions = Questions(signals.wake)
         self._source = EventSource(enforcer)
-        # What we know to be enforced; somebody else may change it.
+        # What we enforced, and what of it somebody else has removed since.
         self._enforced: dict[str, Settings] = {}
+        self._removed: set[str] = set()
 
     def _tell(self, text: str, level: Level = Level.INFO, lock: Lock | None = None) -> None:
         self._stream.publish([Notice(text, level, lock.name if lock else "")])
@@ -114,12 +115,14 @@ class _Daemon:
             self._enforced.pop(step.lock.name, None)
         else:
             self._enforced[step.lock.name] = step.settings
+            self._removed.discard(step.lock.name)
         word = outcome.value if step.action is plan.Action.APPLY else "kept, nothing else is configured"
         history = _history(before) if before and outcome is Outcome.ADOPTED else ""
         self._tell(f"{word}: {plan.describe(step.settings, step.origins)}{history}", lock=step.lock)
 
     def _headline(self) -> str:
-        return f"enforcing {', '.join(self._enforced)}" if self._enforced else "nothing is enforced"
+        names = [name for name in self._enforced if name not in self._removed]
+        return f"enforcing {', '.join(names)}" if names else "enforcing nothing"
 
     def _listen(self) -> None:
         listener = peer.listen(self._config.runtime_dir)
@@ -185,20 +188,22 @@ class _Daemon:
     def _compare(self, statuses: Iterable[LockStatus]) -> None:
         """Tell if somebody else removed or changed a lock: it is theirs to do, but must not go unnoticed."""
         found = {status.lock.name: status for status in statuses}
+        self._removed = {name for name in self._enforced if name not in found}
         for name, settings in self._enforced.items():
             problem = None
-            if name not in found:
+            if name in self._removed:
                 problem = "was removed by somebody else"
             elif (found[name].settings.profile, found[name].settings.block) != (settings.profile, settings.block):
                 problem = f"was changed by somebody else: {plan.describe(found[name].settings, found[name].origins)}"
             if self._health.report(f"{name} in the kernel", f"{name} {problem}" if problem else None):
-                level = Level.WARNING if problem else Level.INFO
-                self._tell(problem or "enforced again as configured", level, LOCKS[name])
+                hint = "; SIGHUP enforces the configuration again" if self._config.locks[name].configured else ""
+                told = f"{problem}{hint}" if problem else "as configured again"
+                self._tell(told, Level.WARNING if problem else Level.INFO, LOCKS[name])
 
     def _test_canaries(self) -> None:
         for name in (pins.GUARD, *self._enforced):
             if not pins.exists(name):
-                continue  # told by _compare()
+                continue  # _compare() tells of it
             try:
                 with self._enforcer.exclusive():
                     self._enforcer.canary(name)
@@ -254,9 +259,9 @@ class _Daemon:
         self._drain()
         self._summarise()
         if self._config.remove_bpf_programs:
-            for lock in LOCKS.values():
-                if self._enforcer.remove(lock):
-                    self._tell("removed", lock=lock)
+            for status in self._enforcer.status():
+                self._enforcer.remove(status.lock)
+                self._tell("removed", lock=status.lock)
             self._drain()
         else:
             self._tell(f"stopped; the kernel goes on {self._headline()}")

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 
-from bpflock.cli import status as cli_status
 from bpflock.daemon.report import status_document
 from bpflock.daemon.summary import Summaries
 from bpflock.locks import LOCKS
@@ -40,8 +39,18 @@ def test_counters_that_begin_again_are_told_from_zero() -> None:
     assert found.limited == 7
 
 
-def test_the_document_is_that_of_the_command(capsys: object) -> None:
-    found = status("kimglock", limited("msr", 3))
-    assert json.loads(json.dumps(status_document([found])))["locks"] == [
-        json.loads(json.dumps(cli_status._as_json(found)))
-    ]
+def test_the_document_for_programs() -> None:
+    assert json.loads(json.dumps(status_document([status("kimglock", limited("msr", 3))]))) == {
+        "locks": [
+            {
+                "name": "kimglock",
+                "profile": "baseline",
+                "block": ["msr"],
+                "allow": [],
+                "origins": {"profile": "default"},
+                "since": 12.5,
+                "hooks": ["lsm/locked_down"],
+                "counters": [{"operation": "msr", "allowed": 0, "denied": 4, "limited": 3, "dropped": 0}],
+            }
+        ]
+    }

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bpflock.events.model import Event, Lost, Notice, Summary, only
+from bpflock.events.model import Entry, Event, Lost, Notice, Summary, only
 from bpflock.events.stream import Stream, Subscription
 
 
@@ -97,7 +97,7 @@ def test_a_new_reader_begins_with_recent_entries_without_a_gap(many: list[Event]
 
 def test_filters(denial: Event, execution: Event) -> None:
     allowed = replace(denial, denied=False)
-    entries = [denial, allowed, execution, Summary("kimglock", "msr", "", 1, 0), Notice("x"), Lost(1)]
+    entries: list[Entry] = [denial, allowed, execution, Summary("kimglock", "msr", "", 1, 0), Notice("x"), Lost(1)]
     stream = Stream()
     stream.publish(entries)
     assert stream.recent(9, only(denied=True)) == [denial, entries[5]]

@@ -27,7 +27,7 @@ from bpflock.events.stream import Stream
 from bpflock.kernel import pins
 from bpflock.locks import LOCKS
 from bpflock.locks.enforce import Enforcer, LockStatus, Outcome
-from bpflock.locks.model import Lock, Settings
+from bpflock.locks.model import Lock
 
 _STDOUT = 1
 # Records are written without wake-ups, which would cost the producers: we look this often (seconds).
@@ -59,11 +59,11 @@ def _explain(error: BpflockError) -> str:
 
 
 class _Every:
-    """A timer that is due each so many seconds, for the first time after one period."""
+    """A timer that is due each so many seconds, for the first time after `first`."""
 
-    def __init__(self, period: float) -> None:
+    def __init__(self, period: float, first: float | None = None) -> None:
         self._period = period
-        self._next = time.monotonic() + period
+        self._next = time.monotonic() + (period if first is None else first)
 
     def due(self) -> bool:
         now = time.monotonic()
@@ -86,8 +86,9 @@ class _Daemon:
         self._questions = Questions(signals.wake)
         self._source = EventSource(enforcer)
         # What we enforced, and what of it somebody else has removed since.
-        self._enforced: dict[str, Settings] = {}
+        self._enforced: dict[str, LockStatus] = {}
         self._removed: set[str] = set()
+        self._summaries = Summaries(())
 
     def _tell(self, text: str, level: Level = Level.INFO, lock: Lock | None = None) -> None:
         self._stream.publish([Notice(text, level, lock.name if lock else "")])
@@ -100,9 +101,10 @@ class _Daemon:
         pinned = {name: plan.Pinned(status.settings, status.origins) for name, status in loaded.items()}
         for step in plan.at_start(self._config, pinned):
             self._take(step, loaded.get(step.lock.name))
+        self._remember()
+        self._summaries = Summaries(self._enforced.values())
         self._health.report("start", None)
         self._tell(f"{self._headline()} after {time.monotonic() - started:.2f} s")
-        self._summaries = Summaries(self._enforcer.status())
         self._listen()
         self._notifier.ready(self._headline())
 
@@ -111,14 +113,16 @@ class _Daemon:
         outcome = Outcome.ADOPTED
         if step.action is plan.Action.APPLY:
             outcome = self._enforcer.apply(step.lock, step.settings, step.origins)
-        if outcome is Outcome.OFF:
-            self._enforced.pop(step.lock.name, None)
-        else:
-            self._enforced[step.lock.name] = step.settings
-            self._removed.discard(step.lock.name)
         word = outcome.value if step.action is plan.Action.APPLY else "kept, nothing else is configured"
         history = _history(before) if before and outcome is Outcome.ADOPTED else ""
         self._tell(f"{word}: {plan.describe(step.settings, step.origins)}{history}", lock=step.lock)
+
+    def _remember(self) -> None:
+        """What is in the kernel now is what should stay there."""
+        self._enforced = {status.lock.name: status for status in self._enforcer.status()}
+        self._removed = set()
+        for name in LOCKS:
+            self._health.report(f"{name} in the kernel", None)
 
     def _headline(self) -> str:
         names = [name for name in self._enforced if name not in self._removed]
@@ -143,7 +147,8 @@ class _Daemon:
     # Serve
 
     def serve(self) -> None:
-        summary, canary = _Every(_SUMMARY), _Every(_CANARY)
+        # What was adopted has not been tested yet: soon, but not before the first clients got their answers.
+        summary, canary = _Every(_SUMMARY), _Every(_CANARY, first=1)
         watchdog = _Every(self._notifier.watchdog / 2) if self._notifier.watchdog else None
         while not self._signals.stop:
             self._wait()
@@ -189,12 +194,14 @@ class _Daemon:
         """Tell if somebody else removed or changed a lock: it is theirs to do, but must not go unnoticed."""
         found = {status.lock.name: status for status in statuses}
         self._removed = {name for name in self._enforced if name not in found}
-        for name, settings in self._enforced.items():
+        for name, expected in self._enforced.items():
             problem = None
             if name in self._removed:
                 problem = "was removed by somebody else"
-            elif (found[name].settings.profile, found[name].settings.block) != (settings.profile, settings.block):
+            elif found[name].settings != expected.settings:
                 problem = f"was changed by somebody else: {plan.describe(found[name].settings, found[name].origins)}"
+            elif found[name].hooks != expected.hooks:
+                problem = f"was changed by somebody else: it is on {', '.join(found[name].hooks) or 'no hook'} only"
             if self._health.report(f"{name} in the kernel", f"{name} {problem}" if problem else None):
                 hint = "; SIGHUP enforces the configuration again" if self._config.locks[name].configured else ""
                 told = f"{problem}{hint}" if problem else "as configured again"
@@ -250,6 +257,7 @@ class _Daemon:
             names = ", ".join(name.replace("_", "-") for name in fixed)
             self._tell(f"{names}: takes effect at the next start", Level.WARNING)
         self._config = config
+        self._remember()
         self._tell("the configuration was reloaded")
 
     # Stop

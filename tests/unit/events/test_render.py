@@ -28,7 +28,7 @@ HOSTILE = [
     b"\x9b31m",  # and as a byte
     "\u202egpj.exe".encode(),
     "\u2066\u200f\u200b\ufeff".encode(),
-    "  \x85".encode(),
+    "\u2028\u2029\x85".encode(),
     b"x retval=0 reason=allow (privileged)",
     b"100%41",
     b"%%",

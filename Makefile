@@ -64,7 +64,10 @@ endif
 .PHONY: tour
 tour: build
 	@scripts/setup vm
-	@$(BIN)/python -m vm run --kernel $(KERNEL) -- $(BIN)/python -m bpflock.tour
+	@mkdir -p build
+	@$(MAKE) -C attacks OUT=$(CURDIR)/build/attack
+	@echo 'run: booting a virtual machine for a tour of bpflock, about a minute without KVM'
+	@$(BIN)/python -m vm run --kernel $(KERNEL) -- $(BIN)/python -m tour
 
 test: ## lint, unit tests, and the kernel tests on all kernels
 	@$(MAKE) lint

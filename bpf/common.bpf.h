@@ -145,7 +145,8 @@ static __always_inline enum bpflock_reason decide(u32 op)
 	u64 bit = 1ULL << (op & (OPS - 1));
 	u32 cgroup = cgroup_profile();
 
-	if (config.profile != PROFILE_RESTRICTED && config.block & bit)
+	/* Under restricted, only for a cgroup with an exception: a stricter profile grants no more than a laxer one. */
+	if ((config.profile != PROFILE_RESTRICTED || cgroup) && config.block & bit)
 		return REASON_DENIED_BLOCKED;
 	if (unlikely(cgroup)) {
 		if (cgroup == PROFILE_ALLOW)

@@ -16,7 +16,8 @@ from bpflock.locks import LOCKS, Lock
 from bpflock.locks.enforce import Counter, Enforcer, operation_names
 from bpflock.locks.model import Profile
 
-ROOT = Path(__file__).resolve().parents[2]
+from .tools import ROOT, Cli
+
 ATTACK = ROOT / "build" / "attack"
 HOST = ""
 CONTAINER = "unshare -f -p -n "  # not the host: pid and network namespaces of its own
@@ -133,6 +134,13 @@ def all_locks() -> Iterator[Locks]:
     found = Locks()
     yield found
     found.unload_all()
+
+
+@pytest.fixture(scope="session")
+def cli() -> Iterator[Cli]:
+    found = Cli()
+    yield found
+    found.close()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@
  *	with-map	ATTACK_MAP_FD (array), ATTACK_HASH_FD
  *	with-prog	ATTACK_PROG_FD (socket filter), ATTACK_SKB_PROG_FD attached to ATTACK_SOCKMAP_FD
  *	with-link	ATTACK_LINK_FD (of the network namespace), ATTACK_LINK_PROG_FD, ATTACK_ITER_LINK_FD,
- *			ATTACK_RAW_TRACEPOINT_FD
+ *			ATTACK_RAW_TRACEPOINT_FD, ATTACK_TRACEPOINT_PROG_FD
  *	with-pin	ATTACK_PIN (path of a pinned map)
  *	with-all	all of them
  *
@@ -228,7 +228,7 @@ static void release(int fd)
 	static const char *const variables[] = {
 		"ATTACK_MAP_FD",	"ATTACK_HASH_FD", "ATTACK_PROG_FD",	 "ATTACK_SKB_PROG_FD",
 		"ATTACK_SOCKMAP_FD",	"ATTACK_LINK_FD", "ATTACK_LINK_PROG_FD", "ATTACK_ITER_LINK_FD",
-		"ATTACK_RAW_TRACEPOINT_FD",
+		"ATTACK_RAW_TRACEPOINT_FD", "ATTACK_TRACEPOINT_PROG_FD",
 	};
 
 	for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
@@ -875,7 +875,7 @@ static int get_raw_tracepoint(enum result *result)
 static enum result raw_tracepoint_open(const char *arg)
 {
 	enum result result;
-	int prog = get_prog(NULL, make_tracepoint_prog, &result), fd;
+	int prog = get_prog("ATTACK_TRACEPOINT_PROG_FD", make_tracepoint_prog, &result), fd;
 
 	(void)arg;
 	if (prog < 0)
@@ -886,7 +886,7 @@ static enum result raw_tracepoint_open(const char *arg)
 	else
 		result = ok("program attached to the tracepoint task_rename");
 	shut(fd);
-	shut(prog);
+	release(prog);
 	return result;
 }
 
@@ -1155,13 +1155,13 @@ static enum result hold_prog(void)
 
 static enum result hold_link(void)
 {
-	int prog = -1;
+	int prog = -1, tracepoint = -1;
 
 	return export("ATTACK_LINK_PROG_FD", prog = make_lookup_prog(), "BPF_PROG_LOAD") ?:
 	       export("ATTACK_LINK_FD", make_link(prog), "BPF_LINK_CREATE") ?:
 	       export("ATTACK_ITER_LINK_FD", link_create(make_iter_prog(), 0, BPF_TRACE_ITER), "BPF_LINK_CREATE") ?:
-	       export("ATTACK_RAW_TRACEPOINT_FD", open_raw_tracepoint(make_tracepoint_prog()),
-		      "BPF_RAW_TRACEPOINT_OPEN");
+	       export("ATTACK_TRACEPOINT_PROG_FD", tracepoint = make_tracepoint_prog(), "BPF_PROG_LOAD") ?:
+	       export("ATTACK_RAW_TRACEPOINT_FD", open_raw_tracepoint(tracepoint), "BPF_RAW_TRACEPOINT_OPEN");
 }
 
 static enum result hold_pin(const char *path)

@@ -389,7 +389,7 @@ static enum result memfd_loader(const char *arg)
 			result = refused("execve(%s)", loader);
 		else if (!status)
 			result = ok("%s in a memfd ran by %s: exit status 0", source, loader);
-		else if (strstr(text, "Operation not permitted"))
+		else if (strstr(text, "Operation not permitted") || strstr(text, "failed to map segment"))
 			result = denied("mmap(PROT_EXEC, a memfd) by %s: EPERM (%s)", loader, text);
 		else
 			result = failed("%s: status %#x (%s)", loader, status, text);

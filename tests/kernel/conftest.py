@@ -54,9 +54,8 @@ class Attacker:
     _END = "--end-of-attack--"
 
     def __init__(self) -> None:
-        holders = [word for kind in ("map", "prog", "link", "pin") for word in (str(ATTACK), f"with-{kind}", "--")]
         self._shell = subprocess.Popen(
-            [*holders, "/bin/sh"],
+            [ATTACK, "with-all", "--", "/bin/sh"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -25,7 +25,7 @@ _MODULE_ARGUMENTS = {
 }
 _ARGUMENTS = {
     "kexec_file": f"/lib/modules/{RELEASE}/vmlinuz",
-    "autoload_socket": "sctp",
+    "autoload_socket": "can",
     "autoload_fs": "minix",
 }
 # One attack per lock that works on any machine, to see that blocking an operation blocks no other.

@@ -42,6 +42,7 @@ ffibuilder.cdef(
     int bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, __u32 *count, const void *opts);
     int bpf_obj_pin(int fd, const char *path);
     int bpf_obj_get(const char *path);
+    int bpf_prog_get_fd_by_id(__u32 id);
 
     struct btf *btf__parse(const char *path, void *ext);
     struct btf *btf__load_vmlinux_btf(void);
@@ -55,6 +56,7 @@ ffibuilder.cdef(
     struct bl_type { uint32_t kind, vlen, size, name; };
     struct bl_member { uint32_t name, type, offset; int64_t value; };
     int bl_map_info(int fd, struct bl_map_info *info);
+    int bl_link_program(int fd, __u32 *id);
     int bl_type(const struct btf *btf, __u32 id, struct bl_type *type);
     int bl_member(const struct btf *btf, __u32 id, __u32 index, struct bl_member *member);
     int bl_array(const struct btf *btf, __u32 id, __u32 *element, __u32 *count);
@@ -135,6 +137,17 @@ ffibuilder.set_source(
         if (!type)
             return -EINVAL;
         *out = (struct bl_type){ btf_kind(type), btf_vlen(type), type->size, type->name_off };
+        return 0;
+    }
+
+    static int bl_link_program(int fd, __u32 *id)
+    {
+        struct bpf_link_info info = {};
+        __u32 size = sizeof(info);
+
+        if (bpf_obj_get_info_by_fd(fd, &info, &size))
+            return -errno;
+        *id = info.prog_id;
         return 0;
     }
 

@@ -132,6 +132,25 @@ class Link:
             self._link = ffi.NULL
 
 
+def program_of_link(path: Path) -> int | None:
+    """The id of the program that a pinned link attaches; None if there is no such link."""
+    fd = lib.bpf_obj_get(os.fsencode(path))
+    if fd < 0:
+        return None
+    try:
+        identifier = ffi.new("__u32 *")
+        return None if lib.bl_link_program(fd, identifier) else int(identifier[0])
+    finally:
+        os.close(fd)
+
+
+def program_exists(identifier: int) -> bool:
+    fd = lib.bpf_prog_get_fd_by_id(identifier)
+    if fd >= 0:
+        os.close(fd)
+    return bool(fd != -errno.ENOENT)
+
+
 class Program:
     def __init__(self, program: Any) -> None:
         self._program = program

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bpflock.errors import BpflockError
 from bpflock.kernel import host
+from bpflock.kernel.bpf import program_exists, program_of_link
 
 BPFFS = Path("/sys/fs/bpf")
 ROOT = BPFFS / "bpflock"
@@ -28,6 +29,7 @@ SHARED_MAPS = ("bpflock_events", "bpflock_cgroupmap", "bpflock_cgroups", "bpfloc
 COUNTERS = "counters"
 CONFIG = "config"
 _NEW, _OLD = "new-", "old-"  # bpffs allows no dots in names
+_DETACH_SECONDS = 10
 
 
 def directory(name: str) -> Path:
@@ -131,9 +133,20 @@ def remove_shared(names: tuple[str, ...] = SHARED_MAPS) -> None:
 
 
 def _remove_tree(path: Path) -> None:
-    for entry in list(path.iterdir()):
+    """Unpin all, and wait until the programs are gone: the kernel detaches them some time after the last pin."""
+    entries = list(path.iterdir())
+    programs = [program_of_link(entry) for entry in entries if "__" in entry.name]
+    for entry in entries:
         entry.unlink()
     path.rmdir()
+    end = time.monotonic() + _DETACH_SECONDS
+    while any(program_exists(program) for program in programs if program is not None):
+        if time.monotonic() > end:
+            raise BpflockError(
+                f"{path.name}: its programs are still attached {_DETACH_SECONDS} s after the last pin was removed",
+                hint="another process holds them open: see 'bpftool link'",
+            )
+        time.sleep(0.002)
 
 
 def link_path(base: Path, hook: str) -> Path:

@@ -145,10 +145,12 @@ def program_of_link(path: Path) -> int | None:
 
 
 def program_exists(identifier: int) -> bool:
-    fd = lib.bpf_prog_get_fd_by_id(identifier)
-    if fd >= 0:
-        os.close(fd)
-    return bool(fd != -errno.ENOENT)
+    """Whether the program is still loaded; False also if we may not ask."""
+    fd = int(lib.bpf_prog_get_fd_by_id(identifier))
+    if fd < 0:
+        return False
+    os.close(fd)
+    return True
 
 
 class Program:

@@ -194,6 +194,12 @@ class _Daemon:
         """Tell if somebody else removed or changed a lock: it is theirs to do, but must not go unnoticed."""
         found = {status.lock.name: status for status in statuses}
         self._removed = {name for name in self._enforced if name not in found}
+        unguarded = bool(found) and not pins.exists(pins.GUARD)
+        problem = (
+            "the guard was removed by somebody else: kernel.ftrace_enabled=0 ends all locks" if unguarded else None
+        )
+        if self._health.report("guard in the kernel", problem) and problem:
+            self._tell(f"{problem}; SIGHUP loads it again", Level.ERROR)
         for name, expected in self._enforced.items():
             problem = None
             if name in self._removed:
@@ -208,6 +214,8 @@ class _Daemon:
                 self._tell(told, Level.WARNING if problem else Level.INFO, LOCKS[name])
 
     def _test_canaries(self) -> None:
+        if not pins.exists(pins.GUARD):
+            return  # it makes the canaries; _compare() tells that it is gone
         for name in (pins.GUARD, *self._enforced):
             if not pins.exists(name):
                 continue  # _compare() tells of it
@@ -240,11 +248,13 @@ class _Daemon:
         for text in config.notes:
             self._tell(text, Level.WARNING)
         loaded = {status.lock.name: status for status in self._enforcer.status()}
+        failed = []
         for step in plan.at_reload(config, self._config, loaded):
             try:
                 self._take(step, loaded.get(step.lock.name))
                 problem = None
             except BpflockError as error:
+                failed.append(step.lock.name)
                 problem = f"{step.lock.name} could not be changed: {error.message}"
                 self._tell(f"not changed: {_explain(error)}", Level.ERROR, step.lock)
             self._health.report(f"reload of {step.lock.name}", problem)
@@ -258,7 +268,9 @@ class _Daemon:
             self._tell(f"{names}: takes effect at the next start", Level.WARNING)
         self._config = config
         self._remember()
-        self._tell("the configuration was reloaded")
+        but = f", but not for {', '.join(failed)}" if failed else ""
+        self._tell(f"the configuration was reloaded{but}")
+        self._test_canaries()
 
     # Stop
 

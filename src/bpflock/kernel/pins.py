@@ -28,6 +28,7 @@ GUARD = "guard"
 SHARED_MAPS = ("bpflock_events", "bpflock_cgroupmap", "bpflock_cgroups", "bpflock_own", "bpflock_limits")
 COUNTERS = "counters"
 CONFIG = "config"
+_ORIGINS = "origins"
 _NEW, _OLD = "new-", "old-"  # bpffs allows no dots in names
 _DETACH_SECONDS = 10
 
@@ -85,11 +86,12 @@ def _open_locked(progress: Callable[[str], None] | None) -> int:
 
 
 def _recover() -> None:
-    """Finish or undo a publication that was interrupted. What was enforced before goes on."""
-    for entry in list(ROOT.iterdir()):
+    """Finish a publication that was interrupted, undo what was not yet complete. What was enforced before goes on."""
+    for entry in sorted(ROOT.iterdir()):  # new before old
         if entry.name.startswith(_NEW):
             target = directory(entry.name.removeprefix(_NEW))
-            if target.exists():
+            # The origins are staged last.
+            if target.exists() or not (entry / _ORIGINS).is_symlink():
                 _remove_tree(entry)
             else:
                 entry.rename(target)
@@ -168,7 +170,7 @@ def since(name: str) -> float:
 
 def write_origins(base: Path, origins: Mapping[str, str]) -> None:
     """Keep them beside the pins: they live exactly as long."""
-    link, fresh = base / "origins", base / "origins-new"
+    link, fresh = base / _ORIGINS, base / f"{_ORIGINS}-new"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(json.dumps(dict(origins)))
     fresh.rename(link)
@@ -176,7 +178,7 @@ def write_origins(base: Path, origins: Mapping[str, str]) -> None:
 
 def read_origins(name: str) -> dict[str, str]:
     try:
-        found = json.loads(str((directory(name) / "origins").readlink()))
+        found = json.loads(str((directory(name) / _ORIGINS).readlink()))
     except (OSError, ValueError):
         return {}
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}

@@ -7,6 +7,7 @@ status on standard output its answer. This process itself never touches the kern
 
 import json
 import os
+import signal
 import sys
 from typing import Any
 
@@ -33,6 +34,8 @@ def _run(request: dict[str, Any]) -> int:
         os.setgroups([])
         os.setgid(request["uid"])
         os.setuid(request["uid"])
+    if request["kill_after"]:
+        signal.setitimer(signal.ITIMER_REAL, request["kill_after"])  # SIGALRM ends it as SIGKILL would
     status = main(request["args"])
     sys.stdout.flush()
     sys.stderr.flush()

@@ -57,13 +57,17 @@ class Cli:
             cwd=ROOT,
         )
 
-    def __call__(self, *args: str, uid: int = 0, environment: Mapping[str, str] | None = None) -> Result:
+    def __call__(
+        self, *args: str, uid: int = 0, environment: Mapping[str, str] | None = None, kill_after: float = 0
+    ) -> Result:
+        """As which user, with which variables; after how many seconds to kill it, if at all: then -14 is the status."""
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         out, err = Path("/tmp/cli-out"), Path("/tmp/cli-err")
         request = {
             "args": args,
             "uid": uid,
+            "kill_after": kill_after,
             "environment": {"BPFLOCK_CONFIG_DIR": "/tmp/no-configuration", **(environment or {})},
             "out": str(out),
             "err": str(err),

@@ -105,23 +105,42 @@ static __always_inline bool on_host(void)
 	return task->thread_pid->level == 0 && task->nsproxy->net_ns->ns.inum == config.init_net;
 }
 
+/* A search upwards from a task's cgroup. */
+struct search {
+	int level;
+	u32 profile;
+};
+
+static long search_level(u32 index, struct search *search)
+{
+	u64 id;
+	u32 *profile;
+
+	if (search->level < 0)
+		return 1;
+	id = bpf_get_current_ancestor_cgroup_id(search->level--);
+	profile = bpf_map_lookup_elem(&bpflock_cgroupmap, &id);
+	if (!profile)
+		return 0;
+	search->profile = *profile;
+	return 1;
+}
+
 static __noinline u32 search_cgroups(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	int level = task->cgroups->dfl_cgrp->level;
+	struct search search = { .level = task->cgroups->dfl_cgrp->level };
 
-	for (int i = 0; i < CGROUP_DEPTH; i++) {
-		u64 id;
-		u32 *profile;
-
-		if (level < 0)
-			return PROFILE_NONE;
-		id = bpf_get_current_ancestor_cgroup_id(level--);
-		profile = bpf_map_lookup_elem(&bpflock_cgroupmap, &id);
-		if (profile)
-			return *profile;
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
+		bpf_loop(CGROUP_DEPTH, search_level, &search, 0);
+	} else {
+		for (int i = 0; i < CGROUP_DEPTH; i++)
+			if (search_level(i, &search))
+				break;
 	}
-	return level < 0 ? PROFILE_NONE : PROFILE_RESTRICTED;
+	if (search.profile || search.level < 0)
+		return search.profile;
+	return PROFILE_RESTRICTED;
 }
 
 /* The profile of the nearest ancestor cgroup in the map, or PROFILE_NONE. */
@@ -263,40 +282,32 @@ static __always_inline u64 wakeup(void)
 /* Send the event; false if the ring buffer is full. */
 static __noinline bool send(const struct access *access, enum bpflock_reason reason, int retval, u32 repeats)
 {
-	struct bpflock_event *event;
+	struct event_short *brief = bpf_ringbuf_reserve(&bpflock_events, sizeof(*brief), 0);
+	struct event_long *full;
+	long length = 0;
 
-	if (access->path || access->name) {
-		struct event_short *brief = bpf_ringbuf_reserve(&bpflock_events, sizeof(*brief), 0);
-		struct event_long *full;
-		long length;
-
-		if (!brief)
-			return false;
+	if (!brief)
+		return false;
+	brief->event.size = sizeof(*brief);
+	fill(&brief->event, access, reason, retval, repeats);
+	if (access->path || access->name)
 		length = read_path(brief->path, PATH_SHORT, access);
-		if (length >= 0 && length < PATH_SHORT - 1) {
-			brief->event.size = sizeof(*brief);
-			fill(&brief->event, access, reason, retval, repeats);
-			brief->event.path_len = length;
-			bpf_ringbuf_submit(brief, wakeup());
-			return true;
-		}
-		bpf_ringbuf_discard(brief, BPF_RB_NO_WAKEUP);
-		full = bpf_ringbuf_reserve(&bpflock_events, sizeof(*full), 0);
-		if (!full)
-			return false;
-		length = read_path(full->path, PATH_LONG, access);
-		full->event.size = sizeof(*full);
-		fill(&full->event, access, reason, retval, repeats);
-		full->event.path_len = length > 0 ? length : 0;
-		bpf_ringbuf_submit(full, wakeup());
+	if (length >= 0 && length < PATH_SHORT - 1) {
+		brief->event.path_len = length;
+		bpf_ringbuf_submit(brief, wakeup());
 		return true;
 	}
-	event = bpf_ringbuf_reserve(&bpflock_events, sizeof(*event), 0);
-	if (!event)
+	full = bpf_ringbuf_reserve(&bpflock_events, sizeof(*full), 0);
+	if (!full) {
+		bpf_ringbuf_discard(brief, BPF_RB_NO_WAKEUP);
 		return false;
-	event->size = sizeof(*event);
-	fill(event, access, reason, retval, repeats);
-	bpf_ringbuf_submit(event, wakeup());
+	}
+	full->event = brief->event;
+	bpf_ringbuf_discard(brief, BPF_RB_NO_WAKEUP);
+	full->event.size = sizeof(*full);
+	length = read_path(full->path, PATH_LONG, access);
+	full->event.path_len = length > 0 ? length : 0;
+	bpf_ringbuf_submit(full, wakeup());
 	return true;
 }
 
@@ -342,6 +353,11 @@ static __always_inline int conclude(const struct access *access, enum bpflock_re
 		/* The same process again, as every loop over an allowed operation does. */
 		if (likely(counter->last == who)) {
 			__sync_fetch_and_add(&counter->limited, 1);
+			return 0;
+		}
+		/* What bpflock itself does is neither counted nor told: reading these counters would raise them. */
+		if (own_task()) {
+			__sync_fetch_and_add(&counter->allowed, -1);
 			return 0;
 		}
 		counter->last = who;

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m bench.build`: compile what the benchmark runs, on the host, where it takes a second."""
+
+import platform
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from bpflock.kernel import pins
+from bpflock.kernel.bpf import Object
+from bpflock.locks import LOCKS
+
+OUTPUT = Path(__file__).resolve().parent.parent / "build" / "bench"
+WORKLOAD = OUTPUT / "workload"
+TINY = OUTPUT / "tiny"
+EMPTY = OUTPUT / "empty"  # .bpf.o
+
+LOCK_NAMES = tuple(lock.name for lock in LOCKS.values() if not lock.is_tracer)
+
+_SOURCES = Path(__file__).parent
+_STATIC = ("-O2", "-Wall", "-Wextra", "-Werror", "-static")
+
+
+def hooks() -> Counter[str]:
+    """How many programs the locks and the guard attach to each hook."""
+    found: Counter[str] = Counter()
+    for name in (pins.GUARD, *LOCK_NAMES):
+        with Object(name) as program:
+            found.update(each.hook for each in program.programs)
+    return found
+
+
+def empty_programs(wanted: Counter[str]) -> str:
+    """C source of programs that do nothing, as many for each hook."""
+    lines = ["// SPDX-License-Identifier: GPL-2.0", 'char LICENSE[] __attribute__((section("license"), used)) = "GPL";']
+    for number, hook in enumerate(sorted(wanted.elements())):
+        allow = 1 if hook.startswith("cgroup/") else 0
+        lines.append(f'__attribute__((section("{hook}"), used)) int empty_{number}(void *ctx) {{ return {allow}; }}')
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    _run("cc", *_STATIC, _SOURCES / "workload.c", "-o", WORKLOAD)
+    _run("cc", *_STATIC, "-nostdlib", "-fno-stack-protector", _SOURCES / "tiny.c", "-o", TINY)
+    source = EMPTY.with_suffix(".bpf.c")
+    source.write_text(empty_programs(hooks()))
+    zig = (sys.executable, "-m", "ziglang", "cc", "-target", "bpfel-freestanding-none", "-O2", "-g")
+    _run(*zig, "-fno-asynchronous-unwind-tables", "-c", source, "-o", EMPTY.with_suffix(".bpf.o"))
+
+
+def _run(*command: str | Path) -> None:
+    if subprocess.run(command).returncode:
+        sys.exit(f"cannot compile {command[-3]}")
+
+
+if __name__ == "__main__":
+    if platform.machine() not in ("x86_64", "aarch64"):
+        sys.exit(f"no benchmark for {platform.machine()}")
+    main()

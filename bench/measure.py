@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the workload under each configuration, all in one boot."""
+
+import contextlib
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import build
+from bpflock.errors import BpflockError
+from bpflock.kernel import host
+from bpflock.kernel.bpf import Object
+from bpflock.locks import LOCKS
+from bpflock.locks.enforce import Enforcer
+from bpflock.locks.model import Lock, Profile, Settings
+from bpflock.workloads import cgroup
+
+# The workload's place is as deep as that of a container.
+_CGROUPS = Path("/sys/fs/cgroup")
+_SUBJECT = Path("bench.slice/subject.scope/payload")
+_UNRELATED = Path("bench.slice/unrelated.scope")
+_PAGES_AT_HAND = Path("/proc/sys/vm/percpu_pagelist_high_fraction")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`call` as bench/workload.c knows it, on a file in `directory`. `free`: no lock sits on any of its hooks.
+
+    Measured `count` times in each of `processes`. From one process to the next most differ by an instruction or two,
+    and the least is taken; a fork `varies` by hundreds, and the median of the processes is taken.
+    """
+
+    name: str
+    call: str
+    directory: str = ""
+    free: bool = False
+    varies: bool = False
+
+    @property
+    def count(self) -> int:
+        return 10 if self.varies else 20
+
+    @property
+    def processes(self) -> int:
+        return 25 if self.varies else 3
+
+
+OPERATIONS = (
+    Operation("getpid", "getpid", free=True),
+    Operation("socket+close", "socket", free=True),
+    Operation("open+close", "open", "tmpfs"),
+    Operation("fork+exec+exit", "exec", "ramfs", varies=True),
+    Operation("fork+exec+exit, tmpfs", "exec", "tmpfs", varies=True),
+    Operation("bpf(MAP_LOOKUP_ELEM)", "lookup"),
+    Operation("mmap(EXEC)+munmap", "mmap", "ramfs"),
+    Operation("mmap(EXEC)+munmap, tmpfs", "mmap", "tmpfs"),
+    Operation("2 x mprotect", "mprotect", "ramfs"),
+    Operation("prctl", "prctl"),
+    Operation("ioperm", "ioperm"),
+)
+_CLOCK = Operation("clock", "clock")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Instructions of one operation: the least, and the median."""
+
+    least: float
+    median: float
+
+
+# By configuration, then by operation.
+Results = dict[str, dict[str, Sample]]
+# To be called before each measurement.
+Settle = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    name: str
+    summary: str
+    enter: Callable[[], AbstractContextManager[Settle]]
+
+
+@contextlib.contextmanager
+def _nothing() -> Iterator[Settle]:
+    yield lambda: None
+
+
+@contextlib.contextmanager
+def _empty(each: bool) -> Iterator[Settle]:
+    """One empty program on every hook, or (`each`) as many as bpflock has there."""
+    with ExitStack() as stack:
+        # An absolute path takes the place of the package's own directory of objects.
+        programs = stack.enter_context(Object(str(build.EMPTY)))
+        programs.load()
+        root = stack.enter_context(host.root_cgroup())
+        attached: set[str] = set()
+        for program in programs.programs:
+            if each or program.hook not in attached:
+                stack.callback(program.attach(root).close)
+                attached.add(program.hook)
+        yield lambda: None
+
+
+@contextlib.contextmanager
+def _locks(profile: Profile, trace: bool = False, exception: bool = False) -> Iterator[Settle]:
+    wanted: list[tuple[Lock, Profile]] = [(LOCKS[name], profile) for name in build.LOCK_NAMES]
+    if trace:
+        wanted.append((LOCKS["execsnoop"], Profile.ALL))
+    with Enforcer() as enforcer, ExitStack() as stack:
+        for lock, wish in wanted:
+            stack.callback(enforcer.remove, lock)
+            enforcer.apply(lock, Settings(wish), {})
+        if exception:
+            stack.callback(cgroup.unset_profile, str(_UNRELATED))
+            cgroup.set_profile(str(_UNRELATED), Profile.ALLOW)
+        ring = enforcer.ring()
+        stack.callback(ring.close)
+        # One drain takes a whole ring that nobody was woken for.
+        yield lambda: ring.drain(0)
+
+
+CONFIGURATIONS = (
+    Configuration("nothing", "no BPF program", _nothing),
+    Configuration("empty", "one empty program on each hook that bpflock uses", lambda: _empty(each=False)),
+    Configuration("empty x N", "as many empty programs as bpflock has on each hook", lambda: _empty(each=True)),
+    Configuration("baseline", "four locks, profile baseline", lambda: _locks(Profile.BASELINE)),
+    Configuration("execsnoop", "the same, and execsnoop all", lambda: _locks(Profile.BASELINE, trace=True)),
+    Configuration(
+        "cgroup",
+        "baseline, and an unrelated cgroup has an exception",
+        lambda: _locks(Profile.BASELINE, exception=True),
+    ),
+    Configuration("allow", "four locks, profile allow", lambda: _locks(Profile.ALLOW)),
+    Configuration("again", "no BPF program any more", _nothing),
+)
+
+
+def _mount(stack: ExitStack, kind: str, place: Path) -> None:
+    subprocess.run(["mount", "-t", kind, kind, place], check=True)
+    stack.callback(lambda: subprocess.run(["umount", place], check=True))
+
+
+@contextlib.contextmanager
+def _files() -> Iterator[Path]:
+    """A directory with the workload, and directories on two kinds of file systems: tmpfs, where filelesslock has to
+    find out whether it is /dev/shm, and one where it has not."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        base = Path(name)
+        shutil.copy(build.WORKLOAD, base)
+        for kind in ("tmpfs", "ramfs"):
+            place = base / kind
+            place.mkdir()
+            _mount(stack, kind, place)
+            shutil.copy(build.TINY, place)
+        yield base
+
+
+@contextlib.contextmanager
+def _cgroups() -> Iterator[Path]:
+    """The directory of the cgroup that the workload runs in."""
+    with ExitStack() as stack:
+        if not (_CGROUPS / "cgroup.controllers").exists():
+            _mount(stack, "cgroup2", _CGROUPS)
+        for path in (_SUBJECT, _UNRELATED):
+            for each in (*reversed(path.parents), path)[1:]:
+                if not (_CGROUPS / each).exists():
+                    (_CGROUPS / each).mkdir()
+                    stack.callback((_CGROUPS / each).rmdir)
+        yield _CGROUPS / _SUBJECT
+
+
+def _run(operation: Operation, base: Path, subject: Path) -> Sample:
+    def enter_cgroup() -> None:
+        (subject / "cgroup.procs").write_text(str(os.getpid()))
+
+    command = [str(base / build.WORKLOAD.name), operation.call, str(operation.count)]
+    if operation.directory:
+        command.append(str(base / operation.directory / build.TINY.name))
+    samples = []
+    for _ in range(operation.processes):
+        done = subprocess.run(command, preexec_fn=enter_cgroup, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise BpflockError(f"the workload '{operation.call}' failed")
+        took = [int(line) for line in done.stdout.split()]
+        samples.append(Sample(min(took), statistics.median(took)))
+    choose: Callable[[Iterable[float]], float] = statistics.median if operation.varies else min
+    return Sample(choose(each.least for each in samples), choose(each.median for each in samples))
+
+
+@contextlib.contextmanager
+def _steady_pages() -> Iterator[None]:
+    """Since 6.7 the kernel adapts how many free pages it keeps at hand; a high limit keeps it from doing so."""
+    before = _PAGES_AT_HAND.read_text()
+    _PAGES_AT_HAND.write_text("8")
+    try:
+        yield
+    finally:
+        _PAGES_AT_HAND.write_text(before)
+
+
+def measure(progress: Callable[[str], None]) -> Results:
+    """Every operation under every configuration."""
+    results: Results = {}
+    with _steady_pages(), _files() as base, _cgroups() as subject:
+        progress("warming up")
+        for operation in OPERATIONS:
+            _run(operation, base, subject)
+        clock = _run(_CLOCK, base, subject).least
+        for configuration in CONFIGURATIONS:
+            progress(configuration.summary)
+            found = results[configuration.name] = {}
+            with configuration.enter() as settle:
+                for operation in OPERATIONS:
+                    settle()
+                    sample = _run(operation, base, subject)
+                    found[operation.name] = Sample(sample.least - clock, sample.median - clock)
+    return results

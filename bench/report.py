@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the measurements say, for people and for programs."""
+
+import dataclasses
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+from bench.measure import CONFIGURATIONS, OPERATIONS, Operation, Results
+
+MAX_RATIO = 1.5
+_BASE, _EMPTY, _LOCKED = "nothing", "empty x N", "baseline"
+_AGAIN = "again"
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """Of one operation: what the locks add, in instructions, and what the goal says to it."""
+
+    operation: str
+    base: float
+    empty: float
+    locked: float
+    ratio: float | None  # None where empty programs add nothing either
+    met: bool
+    text: str
+
+
+def verdicts(results: Results) -> Iterator[Verdict]:
+    for operation in OPERATIONS:
+        bare = base(results, operation)
+        empty = added(results, _EMPTY, operation)
+        locked = added(results, _LOCKED, operation)
+        if operation.free:
+            text = "nothing is added" if locked == 0 else f"{locked:+.0f} where nothing may be added"
+            yield Verdict(operation.name, bare, empty, locked, None, locked == 0, text)
+        else:
+            ratio = locked / empty if empty > 0 else float("inf")
+            text = "within" if ratio <= MAX_RATIO else "over"
+            yield Verdict(
+                operation.name, bare, empty, locked, round(ratio, 2), ratio <= MAX_RATIO, f"{text} {MAX_RATIO} x empty"
+            )
+
+
+def base(results: Results, operation: Operation) -> float:
+    """Instructions without any BPF program, before or after the others."""
+    return min(results[name][operation.name].least for name in (_BASE, _AGAIN))
+
+
+def added(results: Results, configuration: str, operation: Operation) -> float:
+    """Instructions, compared with no BPF program."""
+    return results[configuration][operation.name].least - base(results, operation)
+
+
+def _signed(number: float) -> str:
+    return f"{number:+.0f}" if number else "0"
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    return {
+        "kernel": platform.release(),
+        "unit": "guest instructions",
+        "max_ratio": MAX_RATIO,
+        "configurations": {each.name: each.summary for each in CONFIGURATIONS},
+        "results": {
+            name: {operation: dataclasses.asdict(sample) for operation, sample in found.items()}
+            for name, found in results.items()
+        },
+        "verdicts": [dataclasses.asdict(verdict) for verdict in verdicts(results)],
+    }
+
+
+def as_text(results: Results) -> str:
+    shown = [each for each in CONFIGURATIONS if each.name not in (_BASE, _AGAIN)]
+    width = max(len(each.name) for each in OPERATIONS)
+    lines = [f"Linux {platform.release()}: instructions of one operation, and what is added to them", ""]
+    lines.append(f"{'':{width}}{_BASE:>10}" + "".join(f"{each.name:>11}" for each in shown) + f"{'drift':>9}")
+    for operation in OPERATIONS:
+        cells = "".join(f"{_signed(added(results, each.name, operation)):>11}" for each in shown)
+        drift = max(added(results, name, operation) for name in (_BASE, _AGAIN))
+        lines.append(f"{operation.name:{width}}{base(results, operation):>10.0f}{cells}{drift:>9.0f}")
+    lines.append("")
+    lines += [f"{each.name:11}{each.summary}" for each in (CONFIGURATIONS[0], *shown)]
+    lines += ["drift      how much 'nothing' differed between the beginning and the end", ""]
+    for verdict in verdicts(results):
+        ratio = "" if verdict.ratio is None else f"{verdict.ratio:.2f}"
+        lines.append(f"{'ok' if verdict.met else 'MISSED':8}{verdict.operation:{width}}{ratio:>6}  {verdict.text}")
+    return "\n".join(lines)

@@ -5,13 +5,16 @@ On an emulated CPU that is most of the time a command takes. A line of JSON on s
 status on standard output its answer. This process itself never touches the kernel, so it is none of bpflock's own.
 """
 
+import difflib  # noqa: F401
 import json
+import locale  # noqa: F401
 import os
 import signal
 import sys
+import traceback  # noqa: F401
 from typing import Any
 
-# Not used here: what a command would import.
+# Not used here, like some above: what a command would import, which another user than root may not be able to read.
 import bpflock.cli.cgroup
 import bpflock.cli.check
 import bpflock.cli.events

@@ -12,6 +12,7 @@ from typing import Any
 
 from bpflock.kernel import pins
 from bpflock.kernel._libbpf import lib
+from bpflock.locks.enforce import Enforcer
 
 ROOT = Path(__file__).resolve().parents[2]
 BPFLOCK = ROOT / ".venv" / "bin" / "bpflock"
@@ -91,14 +92,20 @@ def bpflock(*args: str) -> Result:
 
 def links(name: str) -> dict[str, int]:
     """The ids that the kernel gave to the links of a loaded lock, by hook: another program has another link."""
-    return {hook: _link_id(pins.link_path(pins.directory(name), hook)) for hook in pins.hooks(name)}
+    with Enforcer().exclusive():  # or a lock may refuse that we look
+        return _links(name)
 
 
 def all_links() -> dict[str, dict[str, int]]:
     """Those of everything that is loaded."""
     if not pins.ROOT.exists():
         return {}
-    return {path.name: links(path.name) for path in sorted(pins.ROOT.iterdir()) if path.is_dir()}
+    with Enforcer().exclusive():
+        return {path.name: _links(path.name) for path in sorted(pins.ROOT.iterdir()) if path.is_dir()}
+
+
+def _links(name: str) -> dict[str, int]:
+    return {hook: _link_id(pins.link_path(pins.directory(name), hook)) for hook in pins.hooks(name)}
 
 
 def _link_id(path: Path) -> int:

@@ -18,6 +18,7 @@ INPUTS := $(sort $(wildcard pyproject.toml setup.py src/bpflock/kernel/*_build.p
 	$(shell find bpf -name '*.[ch]' 2>/dev/null))
 HASH := $(shell { $(PYTHON) -V; sha256sum $(INPUTS); } 2>&1 | sha256sum | cut -c 1-16)
 BUILT := .venv/.built-$(HASH)
+ATTACK := build/attack
 
 CHECKED := $(wildcard src/bpflock vm bench tests)
 LSM := /sys/kernel/security/lsm
@@ -30,7 +31,7 @@ help: ## list the targets
 	@echo 'KERNEL=6.1|6.12|newest|5.10 chooses the kernel of run, bench and kernel-test;'
 	@echo 'TESTS="-k kimglock" passes arguments to pytest.'
 
-build: $(BUILT) ## compile, and install into .venv
+build: $(BUILT) $(ATTACK) ## compile, and install into .venv
 	@:
 
 $(BUILT):
@@ -45,6 +46,12 @@ $(BUILT):
 	@$(PIP) install --no-build-isolation -e '.[dev]' | $(STEPS)
 	@rm -f .venv/.built-*
 	@touch $@
+
+# What the kernel tests and the tour provoke the locks with.
+$(ATTACK): $(wildcard attacks/*.[ch]) attacks/Makefile | $(BUILT)
+	@echo 'build: compiling the attacks'
+	@mkdir -p $(@D)
+	@$(MAKE) -s -C attacks OUT=$(abspath $@)
 
 run: build ## run bpflock here if this kernel can, else a tour of it in a virtual machine
 ifeq ($(origin KERNEL),command line)
@@ -64,8 +71,6 @@ endif
 .PHONY: tour
 tour: build
 	@scripts/setup vm
-	@mkdir -p build
-	@$(MAKE) -C attacks OUT=$(CURDIR)/build/attack
 	@echo 'run: booting a virtual machine for a tour of bpflock, about a minute without KVM'
 	@$(BIN)/python -m vm run --kernel $(KERNEL) -- $(BIN)/python -m tour
 

@@ -7,7 +7,7 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,9 @@ from bpflock.workloads import cgroup
 _CGROUPS = Path("/sys/fs/cgroup")
 _SUBJECT = Path("bench.slice/subject.scope/payload")
 _UNRELATED = Path("bench.slice/unrelated.scope")
+_ROUNDS = 3  # of all configurations: what changes slowly in the kernel changes for all
+_COUNT = 10  # of an operation in one process
+_PROCESSES = 10  # in one round, for what varies
 _PAGES_AT_HAND = Path("/proc/sys/vm/percpu_pagelist_high_fraction")
 
 
@@ -32,8 +35,8 @@ _PAGES_AT_HAND = Path("/proc/sys/vm/percpu_pagelist_high_fraction")
 class Operation:
     """`call` as bench/workload.c knows it, on a file in `directory`. `free`: no lock sits on any of its hooks.
 
-    Measured `count` times in each of `processes`. From one process to the next most differ by an instruction or two,
-    and the least is taken; a fork `varies` by hundreds, and the median of the processes is taken.
+    Most take the same number of instructions, or one or two more, in each process: the least is taken. A fork `varies`
+    by hundreds from process to process: the least of each, and the median of those, is taken.
     """
 
     name: str
@@ -41,14 +44,6 @@ class Operation:
     directory: str = ""
     free: bool = False
     varies: bool = False
-
-    @property
-    def count(self) -> int:
-        return 10 if self.varies else 20
-
-    @property
-    def processes(self) -> int:
-        return 25 if self.varies else 3
 
 
 OPERATIONS = (
@@ -69,10 +64,10 @@ _CLOCK = Operation("clock", "clock")
 
 @dataclass(frozen=True)
 class Sample:
-    """Instructions of one operation: the least, and the median."""
+    """Instructions of one operation; `spread` is how much they differ from process to process."""
 
-    least: float
-    median: float
+    instructions: float
+    spread: float
 
 
 # By configuration, then by operation.
@@ -139,7 +134,6 @@ CONFIGURATIONS = (
         lambda: _locks(Profile.BASELINE, exception=True),
     ),
     Configuration("allow", "four locks, profile allow", lambda: _locks(Profile.ALLOW)),
-    Configuration("again", "no BPF program any more", _nothing),
 )
 
 
@@ -177,22 +171,19 @@ def _cgroups() -> Iterator[Path]:
         yield _CGROUPS / _SUBJECT
 
 
-def _run(operation: Operation, base: Path, subject: Path) -> Sample:
+def _run(operation: Operation, base: Path, subject: Path) -> int:
+    """The least instructions in one process."""
+
     def enter_cgroup() -> None:
         (subject / "cgroup.procs").write_text(str(os.getpid()))
 
-    command = [str(base / build.WORKLOAD.name), operation.call, str(operation.count)]
+    command = [str(base / build.WORKLOAD.name), operation.call, str(_COUNT)]
     if operation.directory:
         command.append(str(base / operation.directory / build.TINY.name))
-    samples = []
-    for _ in range(operation.processes):
-        done = subprocess.run(command, preexec_fn=enter_cgroup, stdout=subprocess.PIPE, text=True)
-        if done.returncode:
-            raise BpflockError(f"the workload '{operation.call}' failed")
-        took = [int(line) for line in done.stdout.split()]
-        samples.append(Sample(min(took), statistics.median(took)))
-    choose: Callable[[Iterable[float]], float] = statistics.median if operation.varies else min
-    return Sample(choose(each.least for each in samples), choose(each.median for each in samples))
+    done = subprocess.run(command, preexec_fn=enter_cgroup, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise BpflockError(f"the workload '{operation.call}' failed")
+    return min(map(int, done.stdout.split()))
 
 
 @contextlib.contextmanager
@@ -208,18 +199,24 @@ def _steady_pages() -> Iterator[None]:
 
 def measure(progress: Callable[[str], None]) -> Results:
     """Every operation under every configuration."""
-    results: Results = {}
+    found: dict[str, dict[str, list[int]]] = {}
     with _steady_pages(), _files() as base, _cgroups() as subject:
-        progress("warming up")
-        for operation in OPERATIONS:
-            _run(operation, base, subject)
-        clock = _run(_CLOCK, base, subject).least
-        for configuration in CONFIGURATIONS:
-            progress(configuration.summary)
-            found = results[configuration.name] = {}
-            with configuration.enter() as settle:
-                for operation in OPERATIONS:
-                    settle()
-                    sample = _run(operation, base, subject)
-                    found[operation.name] = Sample(sample.least - clock, sample.median - clock)
-    return results
+        clock = _run(_CLOCK, base, subject)
+        for number in range(_ROUNDS + 1):
+            for configuration in CONFIGURATIONS if number else CONFIGURATIONS[:1]:
+                progress(f"round {number}: {configuration.summary}" if number else "warming up")
+                with configuration.enter() as settle:
+                    for operation in OPERATIONS:
+                        settle()
+                        runs = [_run(operation, base, subject) for _ in range(_PROCESSES if operation.varies else 1)]
+                        if number:
+                            found.setdefault(configuration.name, {}).setdefault(operation.name, []).extend(runs)
+    return {
+        name: {each.name: _sample(each, clock, samples[each.name]) for each in OPERATIONS}
+        for name, samples in found.items()
+    }
+
+
+def _sample(operation: Operation, clock: int, runs: list[int]) -> Sample:
+    chosen = statistics.median(runs) if operation.varies else min(runs)
+    return Sample(chosen - clock, max(runs) - min(runs))

@@ -10,7 +10,6 @@ from bench.measure import CONFIGURATIONS, OPERATIONS, Operation, Results
 
 MAX_RATIO = 1.5
 _BASE, _EMPTY, _LOCKED = "nothing", "empty x N", "baseline"
-_AGAIN = "again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,28 +27,23 @@ class Verdict:
 
 def verdicts(results: Results) -> Iterator[Verdict]:
     for operation in OPERATIONS:
-        bare = base(results, operation)
+        base = results[_BASE][operation.name].instructions
         empty = added(results, _EMPTY, operation)
         locked = added(results, _LOCKED, operation)
         if operation.free:
             text = "nothing is added" if locked == 0 else f"{locked:+.0f} where nothing may be added"
-            yield Verdict(operation.name, bare, empty, locked, None, locked == 0, text)
+            yield Verdict(operation.name, base, empty, locked, None, locked == 0, text)
         else:
             ratio = locked / empty if empty > 0 else float("inf")
             text = "within" if ratio <= MAX_RATIO else "over"
             yield Verdict(
-                operation.name, bare, empty, locked, round(ratio, 2), ratio <= MAX_RATIO, f"{text} {MAX_RATIO} x empty"
+                operation.name, base, empty, locked, round(ratio, 2), ratio <= MAX_RATIO, f"{text} {MAX_RATIO} x empty"
             )
-
-
-def base(results: Results, operation: Operation) -> float:
-    """Instructions without any BPF program, before or after the others."""
-    return min(results[name][operation.name].least for name in (_BASE, _AGAIN))
 
 
 def added(results: Results, configuration: str, operation: Operation) -> float:
     """Instructions, compared with no BPF program."""
-    return results[configuration][operation.name].least - base(results, operation)
+    return results[configuration][operation.name].instructions - results[_BASE][operation.name].instructions
 
 
 def _signed(number: float) -> str:
@@ -71,17 +65,17 @@ def as_json(results: Results) -> dict[str, Any]:
 
 
 def as_text(results: Results) -> str:
-    shown = [each for each in CONFIGURATIONS if each.name not in (_BASE, _AGAIN)]
+    shown = [each for each in CONFIGURATIONS if each.name != _BASE]
     width = max(len(each.name) for each in OPERATIONS)
     lines = [f"Linux {platform.release()}: instructions of one operation, and what is added to them", ""]
-    lines.append(f"{'':{width}}{_BASE:>10}" + "".join(f"{each.name:>11}" for each in shown) + f"{'drift':>9}")
+    lines.append(f"{'':{width}}{_BASE:>10}" + "".join(f"{each.name:>11}" for each in shown) + f"{'spread':>9}")
     for operation in OPERATIONS:
         cells = "".join(f"{_signed(added(results, each.name, operation)):>11}" for each in shown)
-        drift = max(added(results, name, operation) for name in (_BASE, _AGAIN))
-        lines.append(f"{operation.name:{width}}{base(results, operation):>10.0f}{cells}{drift:>9.0f}")
+        base = results[_BASE][operation.name]
+        lines.append(f"{operation.name:{width}}{base.instructions:>10.0f}{cells}{base.spread:>9.0f}")
     lines.append("")
-    lines += [f"{each.name:11}{each.summary}" for each in (CONFIGURATIONS[0], *shown)]
-    lines += ["drift      how much 'nothing' differed between the beginning and the end", ""]
+    lines += [f"{each.name:11}{each.summary}" for each in CONFIGURATIONS]
+    lines += ["spread     how much 'nothing' differed from process to process", ""]
     for verdict in verdicts(results):
         ratio = "" if verdict.ratio is None else f"{verdict.ratio:.2f}"
         lines.append(f"{'ok' if verdict.met else 'MISSED':8}{verdict.operation:{width}}{ratio:>6}  {verdict.text}")

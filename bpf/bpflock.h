@@ -181,9 +181,17 @@ struct bpflock_counter {
 	__u64 denied;
 	__u64 limited;	/* counted above, but not sent: the same subject repeated itself */
 	__u64 dropped;	/* counted above, but lost: the ring buffer was full */
+	__u64 repeated;	/* not counted above: both allowed and limited, as the last one was */
 	__u64 last;	/* who was allowed last here: repeats need no further look-up */
-	__u64 pad[3];
+	__u64 pad[2];
 };
+
+/* What user space and the guard tell all locks. */
+struct bpflock_shared {
+	__u64 cgroups;	/* entries in bpflock_cgroupmap: while it is 0, no hook searches the map */
+	__u64 init_nsproxy; /* address of the namespaces that the first task has, or NO_NSPROXY */
+};
+#define NO_NSPROXY 1
 
 /* Rate limiter: per subject, lock, operation and reason. */
 struct bpflock_limit_key {

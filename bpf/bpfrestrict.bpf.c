@@ -22,25 +22,27 @@ const volatile enum bpfrestrict_op operations; /* their names, for user space */
 SEC("lsm/bpf")
 int BPF_PROG(bpfrestrict_bpf, int cmd)
 {
-	u32 command = cmd & BPF_CMD_MASK;
-	struct access access = {
-		.lock = LOCK_BPFRESTRICT,
-		.type = EVENT_LSM_BPF,
-		.op = command < OP_EXTRA ? command : OP_OTHER,
-	};
+	struct task_struct *task = bpf_get_current_task_btf();
+	u32 op = cmd & BPF_CMD_MASK;
 	enum bpflock_reason reason;
 
-	/* Only a command that does not exist may be the canary's: the hot ones save the look-up. */
-	if (unlikely(access.op == OP_OTHER)) {
-		struct bpflock_own *own = own_task();
+	if (unlikely(op >= OP_EXTRA)) {
+		struct bpflock_own *own = own_task(task);
 
+		/* Only a command that does not exist may be the canary's: the others save the look-up. */
 		if (is_canary(own))
 			return answer_canary(own, LOCK_BPFRESTRICT);
+		op = OP_OTHER;
 	}
-	reason = decide(access.op);
-	if (denies(reason) && own_task())
+	reason = decide(task, op);
+	if (denies(reason) && own_task(task))
 		reason = REASON_ALLOW_BPFLOCK;
-	return conclude(&access, reason);
+	if (likely(repeats(task, op, 0, reason)))
+		return 0;
+	/* Only now, off the hot path. */
+	struct access access = { .lock = LOCK_BPFRESTRICT, .type = EVENT_LSM_BPF, .op = op };
+
+	return settle(task, &access, reason);
 }
 
 SEC("lsm/locked_down")

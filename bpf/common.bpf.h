@@ -47,13 +47,8 @@ struct {
 	__type(value, u32); /* enum bpflock_profile */
 } bpflock_cgroupmap SEC(".maps");
 
-/* Entries in bpflock_cgroupmap, kept by user space: while it is 0, no hook searches the map. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, u32);
-} bpflock_cgroups SEC(".maps");
+/* Global data, but of all locks together: a look-up of its own would cost every hook more than the load does. */
+struct bpflock_shared shared SEC(".data.shared") = { .init_nsproxy = NO_NSPROXY };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -88,19 +83,22 @@ struct access {
 };
 
 /* The task's record if it is one of bpflock's own and has not called exec since. */
-static __always_inline struct bpflock_own *own_task(void)
+static __always_inline struct bpflock_own *own_task(struct task_struct *task)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpflock_own *own = bpf_task_storage_get(&bpflock_own, task, 0, 0);
 
 	return own && own->exec_id == task->self_exec_id ? own : 0;
 }
 
 /* On the host: active pid namespace and network namespace are both the initial ones. */
-static __always_inline bool on_host(void)
+static __always_inline bool on_host(struct task_struct *task)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-
+	/*
+	 * Most tasks of the host share one nsproxy. It is never freed, and setns() makes a new one even for all initial
+	 * namespaces: who has this one descends from the first task without ever having left them.
+	 */
+	if (likely((u64)task->nsproxy == shared.init_nsproxy))
+		return true;
 	/* Level 0 is the initial pid namespace and no other. thread_pid is the active one: unshare() does not move it. */
 	return task->thread_pid->level == 0 && task->nsproxy->net_ns->ns.inum == config.init_net;
 }
@@ -143,46 +141,49 @@ static __noinline u32 search_cgroups(void)
 	return PROFILE_RESTRICTED;
 }
 
-/* The profile of the nearest ancestor cgroup in the map, or PROFILE_NONE. */
-static __always_inline u32 cgroup_profile(void)
-{
-	u32 zero = 0;
-	u32 *entries = bpf_map_lookup_elem(&bpflock_cgroups, &zero);
-
-	if (likely(entries && !*entries))
-		return PROFILE_NONE;
-	return search_cgroups();
-}
-
 static __always_inline bool denies(enum bpflock_reason reason)
 {
 	return reason >= REASON_DENIED_BASELINE;
 }
 
-static __always_inline enum bpflock_reason decide(u32 op)
+/* By the profile of the nearest ancestor cgroup that has one, or 0. Out of line: few machines have exceptions. */
+static __noinline u32 decide_by_cgroup(u32 op)
 {
+	u32 cgroup = search_cgroups();
 	u64 bit = 1ULL << (op & (OPS - 1));
-	u32 cgroup = cgroup_profile();
 
-	/* Under restricted, only for a cgroup with an exception: a stricter profile grants no more than a laxer one. */
-	if ((config.profile != PROFILE_RESTRICTED || cgroup) && config.block & bit)
+	if (!cgroup)
+		return 0;
+	/* Blocked by name is blocked for all, also under restricted: a stricter profile grants no more than a laxer one. */
+	if (config.block & bit)
 		return REASON_DENIED_BLOCKED;
-	if (unlikely(cgroup)) {
-		if (cgroup == PROFILE_ALLOW)
-			return REASON_ALLOW_CGROUP;
-		if (cgroup != PROFILE_BASELINE)
-			return REASON_DENIED_CGROUP_RESTRICTED;
-		if (on_host())
-			return REASON_BASELINE;
-		return config.allow & bit ? REASON_BASELINE_ALLOWED : REASON_DENIED_CGROUP_BASELINE;
+	if (cgroup == PROFILE_ALLOW)
+		return REASON_ALLOW_CGROUP;
+	if (cgroup != PROFILE_BASELINE)
+		return REASON_DENIED_CGROUP_RESTRICTED;
+	if (on_host(bpf_get_current_task_btf()))
+		return REASON_BASELINE;
+	return config.allow & bit ? REASON_BASELINE_ALLOWED : REASON_DENIED_CGROUP_BASELINE;
+}
+
+/* Constants are volatile: each is read where it is needed, and the verifier drops what its value switches off. */
+static __always_inline enum bpflock_reason decide(struct task_struct *task, u32 op)
+{
+	if (unlikely(shared.cgroups)) {
+		enum bpflock_reason reason = decide_by_cgroup(op);
+
+		if (reason)
+			return reason;
 	}
+	if (config.profile == PROFILE_RESTRICTED)
+		return REASON_DENIED_RESTRICTED;
+	if (config.block && config.block & 1ULL << (op & (OPS - 1)))
+		return REASON_DENIED_BLOCKED;
 	if (config.profile == PROFILE_ALLOW)
 		return REASON_ALLOW_PRIVILEGED;
-	if (config.profile != PROFILE_BASELINE)
-		return REASON_DENIED_RESTRICTED;
-	if (on_host())
+	if (on_host(task))
 		return REASON_BASELINE;
-	return config.allow & bit ? REASON_BASELINE_ALLOWED : REASON_DENIED_BASELINE;
+	return config.allow & 1ULL << (op & (OPS - 1)) ? REASON_BASELINE_ALLOWED : REASON_DENIED_BASELINE;
 }
 
 static __always_inline struct bpflock_counter *counter_of(u32 op)
@@ -332,14 +333,33 @@ static __noinline void report(const struct access *access, enum bpflock_reason r
 		__sync_fetch_and_add(&counter->dropped, 1);
 }
 
+/* Who was allowed what: equal for a process that repeats itself, and for hardly anything else. */
+static __always_inline u64 who(struct task_struct *task, u64 object, enum bpflock_reason reason)
+{
+	return (u64)task->tgid << 32 | ((u32)(object ^ object >> 32) ^ (u32)reason << 28);
+}
+
+/*
+ * Whether the process was allowed the same just before on this CPU, as in every loop over an allowed operation: then
+ * it is counted, and that is all.
+ */
+static __always_inline bool repeats(struct task_struct *task, u32 op, u64 object, enum bpflock_reason reason)
+{
+	struct bpflock_counter *counter = counter_of(op);
+
+	if (denies(reason) || !counter || counter->last != who(task, object, reason))
+		return false;
+	__sync_fetch_and_add(&counter->repeated, 1);
+	return true;
+}
+
 /*
  * Count the decision, report it, and give the hook's return value. A counter that cannot be found (more CPUs than
  * possible: never) denies: nothing may pass uncounted.
  */
-static __always_inline int conclude(const struct access *access, enum bpflock_reason reason)
+static __always_inline int settle(struct task_struct *task, const struct access *access, enum bpflock_reason reason)
 {
 	struct bpflock_counter *counter = counter_of(access->op);
-	u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	int retval = denies(reason) ? -EPERM : 0;
 
 	if (!counter)
@@ -347,23 +367,19 @@ static __always_inline int conclude(const struct access *access, enum bpflock_re
 	if (retval) {
 		__sync_fetch_and_add(&counter->denied, 1);
 	} else {
-		u64 who = (u64)tgid << 32 | ((u32)(access->object ^ access->object >> 32) ^ (u32)reason << 28);
-
-		__sync_fetch_and_add(&counter->allowed, 1);
-		/* The same process again, as every loop over an allowed operation does. */
-		if (likely(counter->last == who)) {
-			__sync_fetch_and_add(&counter->limited, 1);
-			return 0;
-		}
 		/* What bpflock itself does is neither counted nor told: reading these counters would raise them. */
-		if (own_task()) {
-			__sync_fetch_and_add(&counter->allowed, -1);
+		if (own_task(task))
 			return 0;
-		}
-		counter->last = who;
+		__sync_fetch_and_add(&counter->allowed, 1);
+		counter->last = who(task, access->object, reason);
 	}
-	report(access, forget(reason), tgid, forget(retval), counter);
+	report(access, forget(reason), task->tgid, forget(retval), counter);
 	return retval;
+}
+
+static __always_inline int conclude(struct task_struct *task, const struct access *access, enum bpflock_reason reason)
+{
+	return repeats(task, access->op, access->object, reason) ? 0 : settle(task, access, reason);
 }
 
 /*
@@ -389,11 +405,12 @@ static __always_inline int answer_canary(const struct bpflock_own *own, enum bpf
 /* For hooks that are not on a hot path: the canary, then the decision. */
 static __always_inline int enforce(const struct access *access)
 {
-	struct bpflock_own *own = own_task();
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct bpflock_own *own = own_task(task);
 
 	if (is_canary(own))
 		return answer_canary(own, access->lock);
-	return conclude(access, decide(access->op));
+	return conclude(task, access, decide(task, access->op));
 }
 
 /*
@@ -402,7 +419,7 @@ static __always_inline int enforce(const struct access *access)
  */
 static __always_inline int ignore(enum bpflock_lock lock)
 {
-	struct bpflock_own *own = own_task();
+	struct bpflock_own *own = own_task(bpf_get_current_task_btf());
 
 	return is_canary(own) ? answer_canary(own, lock) : 0;
 }

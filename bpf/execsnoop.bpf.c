@@ -23,7 +23,7 @@ int BPF_PROG(execsnoop_sched_process_exec, struct task_struct *task, pid_t old_p
 		return 0;
 	}
 
-	if (config.profile == PROFILE_FILTER && cgroup_profile() == PROFILE_NONE)
+	if (config.profile == PROFILE_FILTER && (!shared.cgroups || search_cgroups() == PROFILE_NONE))
 		return 0;
 	/* Set only for execveat() relative to a descriptor; the kernel runs the rest as execve() does. */
 	access.op = bprm->fdpath ? EXECSNOOP_EXECVEAT : EXECSNOOP_EXECVE;

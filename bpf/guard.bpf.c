@@ -19,6 +19,14 @@
 const volatile u64 key[3];
 const volatile struct bpflock_abi abi;
 
+/* What the first task of all has: the parent of process 1 of the initial pid namespace. */
+static __always_inline u64 init_nsproxy(struct task_struct *task)
+{
+	struct task_struct *first = BPF_CORE_READ(task, thread_pid, numbers[0].ns, child_reaper, real_parent);
+
+	return BPF_CORE_READ(first, pid) == 0 ? (u64)BPF_CORE_READ(first, nsproxy) : NO_NSPROXY;
+}
+
 SEC("lsm/task_prctl")
 int BPF_PROG(guard_task_prctl, int option, unsigned long arg2, unsigned long arg3, unsigned long arg4, unsigned long arg5, int ret)
 {
@@ -31,6 +39,7 @@ int BPF_PROG(guard_task_prctl, int option, unsigned long arg2, unsigned long arg
 	if (!(key[0] | key[1] | key[2]) || arg2 != key[0] || arg3 != key[1] || arg4 != key[2])
 		return ret;
 	task = bpf_get_current_task_btf();
+	shared.init_nsproxy = init_nsproxy(task);
 	if (arg5 == ENTER_LEAVE) {
 		bpf_task_storage_delete(&bpflock_own, task);
 		return -EALREADY;

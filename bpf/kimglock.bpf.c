@@ -75,19 +75,20 @@ int BPF_PROG(kimglock_locked_down, enum lockdown_reason what, int ret)
 		.type = EVENT_LSM_LOCKED_DOWN,
 		.op = operation_of(what),
 	};
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpflock_own *own;
 	enum bpflock_reason reason;
 
 	if (ret)
 		return ret;
-	own = own_task();
+	own = own_task(task);
 	if (is_canary(own))
 		return answer_canary(own, LOCK_KIMGLOCK);
-	reason = decide(access.op);
+	reason = decide(task, access.op);
 	/* bpflock's own programs read the kernel: without this, no lock could be loaded after this one. */
 	if (own && denies(reason) && access.op == KIMGLOCK_BPF_READ)
 		reason = REASON_ALLOW_BPFLOCK;
-	return conclude(&access, reason);
+	return conclude(task, &access, reason);
 }
 
 /* Whether the dentry's name is one of a PCI function's, like 0000:00:1f.2 (the domain may be longer). */

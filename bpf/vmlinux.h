@@ -142,8 +142,18 @@ struct nsproxy {
 	struct net *net_ns;
 };
 
+struct task_struct;
+struct pid_namespace {
+	struct task_struct *child_reaper;
+};
+
+struct upid {
+	struct pid_namespace *ns;
+};
+
 struct pid {
 	unsigned int level;
+	struct upid numbers[1];
 };
 
 struct kernfs_node {

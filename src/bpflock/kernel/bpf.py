@@ -232,11 +232,14 @@ class Object:
         if size != len(value):
             raise BpflockError(f"{self.stem}: constant {name} has {size} bytes, not {len(value)}")
         length = ffi.new("size_t *")
-        start = lib.bpf_map__initial_value(self._section(section), length)
+        start = lib.bpf_map__initial_value(self._find(section), length)
         ffi.memmove(ffi.cast("char *", start) + offset, value, size)
 
-    def _section(self, suffix: str) -> Any:
-        return next(found for name, found in self._maps.items() if name.endswith(suffix))
+    def _find(self, name: str) -> Any:
+        """A map, or the map of a data section: libbpf puts the object's name before some sections' names."""
+        if name.startswith("."):
+            return next(found for known, found in self._maps.items() if known.endswith(name))
+        return self._maps[name]
 
     def set_max_entries(self, name: str, count: int) -> None:
         error = lib.bpf_map__set_max_entries(self._maps[name], count)
@@ -245,7 +248,7 @@ class Object:
 
     def reuse(self, name: str, shared: Map) -> None:
         """Use an existing map in place of an own one."""
-        own = self._maps[name]
+        own = self._find(name)
         if (shared.key_size, shared.value_size) != (lib.bpf_map__key_size(own), lib.bpf_map__value_size(own)):
             raise BpflockError(
                 f"the pinned map {name} has another layout than this version's",
@@ -284,4 +287,4 @@ class Object:
 
     def map(self, name: str) -> Map:
         """A loaded map, under a descriptor of its own."""
-        return Map(os.dup(lib.bpf_map__fd(self._maps[name] if name in self._maps else self._section(name))))
+        return Map(os.dup(lib.bpf_map__fd(self._find(name))))

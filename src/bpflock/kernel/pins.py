@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bpflock.errors import BpflockError
@@ -25,7 +25,15 @@ from bpflock.kernel.bpf import program_exists, program_of_link
 BPFFS = Path("/sys/fs/bpf")
 ROOT = BPFFS / "bpflock"
 GUARD = "guard"
-SHARED_MAPS = ("bpflock_events", "bpflock_cgroupmap", "bpflock_cgroups", "bpflock_own", "bpflock_limits")
+# Pins of the maps that all objects share, and what the map is called in an object.
+SHARED_MAPS = {
+    "bpflock_events": "bpflock_events",
+    "bpflock_cgroupmap": "bpflock_cgroupmap",
+    "bpflock_shared": ".data.shared",
+    "bpflock_own": "bpflock_own",
+    "bpflock_limits": "bpflock_limits",
+}
+CGROUP_MAPS = ("bpflock_cgroupmap", "bpflock_shared")  # exceptions, and that there are some
 COUNTERS = "counters"
 CONFIG = "config"
 _ORIGINS = "origins"
@@ -129,7 +137,7 @@ def remove(name: str) -> bool:
     return True
 
 
-def remove_shared(names: tuple[str, ...] = SHARED_MAPS) -> None:
+def remove_shared(names: Iterable[str]) -> None:
     for name in names:
         shared(name).unlink(missing_ok=True)
 

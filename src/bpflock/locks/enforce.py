@@ -155,7 +155,7 @@ class Enforcer:
             with Map.open(pins.shared("bpflock_cgroupmap")) as exceptions:
                 keep = next(iter(exceptions), None) is not None
         pins.remove(pins.GUARD)
-        pins.remove_shared(tuple(name for name in pins.SHARED_MAPS if not (keep and name.startswith("bpflock_cgroup"))))
+        pins.remove_shared(pin for pin in pins.SHARED_MAPS if not (keep and pin in pins.CGROUP_MAPS))
 
     def ensure_base(self) -> None:
         """Load the guard and the shared maps, for what needs them before the first lock."""
@@ -225,19 +225,19 @@ class Enforcer:
 
     def _load_with_shared_maps(self, program: Object, name: str) -> None:
         with contextlib.ExitStack() as stack:
-            missing = []
-            for shared in pins.SHARED_MAPS:
-                if pins.shared(shared).exists():
-                    program.reuse(shared, stack.enter_context(Map.open(pins.shared(shared))))
+            missing = {}
+            for pin, name_in_object in pins.SHARED_MAPS.items():
+                if pins.shared(pin).exists():
+                    program.reuse(name_in_object, stack.enter_context(Map.open(pins.shared(pin))))
                 else:
-                    missing.append(shared)
+                    missing[pin] = name_in_object
             if "bpflock_events" in missing:
                 program.set_max_entries("bpflock_events", self._event_buffer)
             self._keep_counters(program, name, stack)
             program.load()
-            for shared in missing:
-                with program.map(shared) as created:
-                    created.pin(pins.shared(shared))
+            for pin, name_in_object in missing.items():
+                with program.map(name_in_object) as created:
+                    created.pin(pins.shared(pin))
 
     def _keep_counters(self, program: Object, name: str, stack: contextlib.ExitStack) -> None:
         """Counts go on when a lock is replaced, unless their layout changed."""
@@ -325,15 +325,23 @@ class Enforcer:
 
     def _counters(self, lock: Lock) -> tuple[Counter, ...]:
         layout = ObjectTypes.load(lock.name).struct("bpflock_counter")
+        allowed, denied, limited, dropped, repeated = (
+            [field.name for field in layout.fields].index(name)
+            for name in ("allowed", "denied", "limited", "dropped", "repeated")
+        )
         names = operation_names(lock)
         totals: dict[int, list[int]] = {}
         with Map.open(pins.directory(lock.name) / pins.COUNTERS) as counters:
             for index, values in enumerate(layout.compile().iter_unpack(counters.values())):
                 number = index % _OPS
-                if number != _CANARY and (values[0] or values[1]):
-                    total = totals.setdefault(number, [0, 0, 0, 0])
-                    for position in range(4):
-                        total[position] += values[position]
+                if number == _CANARY or not (values[allowed] or values[denied]):
+                    continue
+                total = totals.setdefault(number, [0, 0, 0, 0])
+                # What is repeated was allowed, and not sent.
+                total[0] += values[allowed] + values[repeated]
+                total[1] += values[denied]
+                total[2] += values[limited] + values[repeated]
+                total[3] += values[dropped]
         return tuple(Counter(names.get(number, f"operation_{number}"), *totals[number]) for number in sorted(totals))
 
     def guard_denials(self) -> int:

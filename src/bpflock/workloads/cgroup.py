@@ -75,8 +75,10 @@ def _exceptions(enforcer: Enforcer) -> Iterator[Map]:
 
 def _tell_hooks(exceptions: Map) -> None:
     """Hooks search the map only while its number of entries is not 0."""
-    with Map.open(pins.shared("bpflock_cgroups")) as entries:
-        entries.update(struct.pack("=I", 0), struct.pack("=I", sum(1 for _ in exceptions)))
+    layout = ObjectTypes.load().struct("bpflock_shared")
+    with Map.open(pins.shared("bpflock_shared")) as shared:
+        values = layout.unpack(shared.values())
+        shared.update(struct.pack("=I", 0), layout.pack(**values | {"cgroups": sum(1 for _ in exceptions)}))
 
 
 def set_profile(path_or_id: str, profile: Profile) -> int:

@@ -1155,13 +1155,13 @@ static enum result hold_prog(void)
 
 static enum result hold_link(void)
 {
-	int prog = -1, tracepoint = -1;
+	int prog = -1;
 
 	return export("ATTACK_LINK_PROG_FD", prog = make_lookup_prog(), "BPF_PROG_LOAD") ?:
 	       export("ATTACK_LINK_FD", make_link(prog), "BPF_LINK_CREATE") ?:
 	       export("ATTACK_ITER_LINK_FD", link_create(make_iter_prog(), 0, BPF_TRACE_ITER), "BPF_LINK_CREATE") ?:
-	       export("ATTACK_TRACEPOINT_PROG_FD", tracepoint = make_tracepoint_prog(), "BPF_PROG_LOAD") ?:
-	       export("ATTACK_RAW_TRACEPOINT_FD", open_raw_tracepoint(tracepoint), "BPF_RAW_TRACEPOINT_OPEN");
+	       export("ATTACK_TRACEPOINT_PROG_FD", make_tracepoint_prog(), "BPF_PROG_LOAD") ?:
+	       export("ATTACK_RAW_TRACEPOINT_FD", open_raw_tracepoint(make_tracepoint_prog()), "BPF_RAW_TRACEPOINT_OPEN");
 }
 
 static enum result hold_pin(const char *path)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables in docs/ that the code determines: `python -m tests.unit.docs.tables` writes them, a test compares."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bpflock.config.options import OPTIONS, Kind, Option, Reach
+from bpflock.locks import LOCKS
+from bpflock.locks.model import Lock
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def _code(words: Sequence[str]) -> str:
+    return " ".join(f"`{word}`" for word in words)
+
+
+def _values(option: Option) -> str:
+    if option.kind is Kind.SWITCH:
+        return "yes or no"
+    if option.kind is Kind.OPERATIONS and option.lock:
+        return f"[operations](#lists-of-operations) of {option.lock.name}"
+    return _code(option.choices) if option.choices else option.metavar
+
+
+def _argument(option: Option) -> str:
+    if option.lock is None:
+        return "-"
+    arguments = [f"--{option.part}"] + ([option.flag] if option.lock.is_tracer else [])
+    return _code(arguments)
+
+
+def options() -> str:
+    """Every option that has an effect, in all its forms."""
+    rows = [
+        (
+            f"`{option.name}`" if option.reach is Reach.EVERYWHERE else "-",
+            f"`{option.flag}`",
+            f"`{option.variable}`",
+            _argument(option),
+            _values(option),
+            f"`{option.default}`" if option.default else "-",
+            option.summary,
+        )
+        for option in OPTIONS.values()
+        if option.reach is not Reach.WITHOUT_EFFECT
+    ]
+    return _table(
+        ("file in bpflock.d, key in bpflock.yaml", "command line", "environment", "bpf.d", "value", "default", "what"),
+        rows,
+    )
+
+
+def ignored() -> str:
+    """The options that are accepted for the sake of old files."""
+    return _code([name for name, option in OPTIONS.items() if option.reach is Reach.WITHOUT_EFFECT]) + "\n"
+
+
+def operations(lock: Lock) -> str:
+    """What a lock decides on."""
+    rows = [
+        (
+            _code((operation.name, *operation.aliases)),
+            operation.summary,
+            f"`{operation.text or operation.name}`",
+            _code(operation.requires) or "-",
+        )
+        for operation in lock.operations
+    ]
+    return _table(("operation", "what it stops", "in events", "allowed along with it"), rows)
+
+
+def groups(lock: Lock) -> str:
+    """The groups that stand for several operations."""
+    everything = {operation.name for operation in lock.operations}
+    rows = [
+        (f"`{name}`", "all operations" if set(members) == everything else _code(members))
+        for name, members in lock.groups.items()
+    ]
+    return _table(("group", "operations"), rows)
+
+
+def pages() -> Iterator[tuple[Path, str, str]]:
+    """Page, name of the table in it, its text."""
+    yield DOCS / "configuration.md", "options", options()
+    yield DOCS / "configuration.md", "ignored", ignored()
+    for lock in LOCKS.values():
+        if lock.is_tracer:
+            continue
+        yield DOCS / f"{lock.name}.md", "operations", operations(lock)
+        yield DOCS / f"{lock.name}.md", "groups", groups(lock)
+
+
+def place(text: str, name: str, table: str) -> str:
+    """The page's text with the table between its two markers. Raises ValueError if they are not there."""
+    begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->\n"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"there are no markers for the table '{name}'")
+    return f"{before}{begin}{table}{end}{after}"
+
+
+def main() -> int:
+    for path, name, table in pages():
+        path.write_text(place(path.read_text(), name, table))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

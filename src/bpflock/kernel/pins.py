@@ -70,9 +70,9 @@ def exclusive(progress: Callable[[str], None] | None = None) -> Iterator[None]:
     try:
         _recover()
         yield
+    finally:
         with contextlib.suppress(OSError):  # ENOTEMPTY
             ROOT.rmdir()
-    finally:
         os.close(fd)
 
 

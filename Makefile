@@ -93,6 +93,7 @@ kernel-test: build ## tests on real kernels, in virtual machines
 
 bench: build ## what the hooks cost, in instructions
 	@scripts/setup vm
+	@$(BIN)/python -m bench.build
 	@$(BIN)/python -m vm run --icount --kernel $(KERNEL) -- $(BIN)/python -m bench
 
 wheel: build ## a wheel in dist/

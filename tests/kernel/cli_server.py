@@ -6,6 +6,7 @@ status on standard output its answer. This process itself never touches the kern
 """
 
 import difflib  # noqa: F401
+import gzip  # noqa: F401  (what a user who may not read Python's own directory could not load later)
 import json
 import locale  # noqa: F401
 import os
@@ -19,7 +20,9 @@ import bpflock.cli.cgroup
 import bpflock.cli.check
 import bpflock.cli.events
 import bpflock.cli.lock
+import bpflock.cli.run
 import bpflock.cli.status
+import bpflock.daemon.main
 import bpflock.daemon.report
 import bpflock.daemon.show
 import bpflock.locks.enforce

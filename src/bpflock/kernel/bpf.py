@@ -46,6 +46,8 @@ class Map:
     @classmethod
     def open(cls, path: Path) -> Self:
         """A pinned map. Raises BpflockError, also if there is none."""
+        if path.is_dir():
+            raise BpflockError(f"{path} is a directory, not a pinned map", hint=f"remove it: rmdir {path}")
         fd = lib.bpf_obj_get(os.fsencode(path))
         if fd < 0:
             raise kernel_error(f"cannot open the pinned map {path}", fd)
@@ -246,12 +248,12 @@ class Object:
         if error:
             raise kernel_error(f"{self.stem}: cannot size map {name}", error)
 
-    def reuse(self, name: str, shared: Map) -> None:
-        """Use an existing map in place of an own one."""
+    def reuse(self, name: str, shared: Map, pin: str) -> None:
+        """Use an existing map in place of an own one; `pin` is what a user knows it by."""
         own = self._find(name)
         if (shared.key_size, shared.value_size) != (lib.bpf_map__key_size(own), lib.bpf_map__value_size(own)):
             raise BpflockError(
-                f"the pinned map {name} has another layout than this version's",
+                f"the pinned map {pin} has another layout than this version's",
                 hint="another version of bpflock pinned it: 'bpflock unlock --all', then lock again",
             )
         error = lib.bpf_map__reuse_fd(own, shared.fd)

@@ -2,6 +2,7 @@
 """What bpflock must know about the machine it runs on before it may lock it."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,15 +80,22 @@ def mount_detached(filesystem: str) -> int:
     """A descriptor of the root of a new mount that no path leads to; it goes with the descriptor."""
     context = syscall(lib.SYS_fsopen, ffi.new("char[]", filesystem.encode()), 1)
     if context < 0:
-        raise BpflockError(f"cannot mount {filesystem}: {os.strerror(-context)}")
+        raise _mount_error(filesystem, -context)
     try:
         error = syscall(lib.SYS_fsconfig, context, _FSCONFIG_CMD_CREATE)
         fd = error if error < 0 else syscall(lib.SYS_fsmount, context, 1)
     finally:
         os.close(context)
     if fd < 0:
-        raise BpflockError(f"cannot mount {filesystem}: {os.strerror(-fd)}")
+        raise _mount_error(filesystem, -fd)
     return fd
+
+
+def _mount_error(filesystem: str, number: int) -> BpflockError:
+    message = f"cannot mount {filesystem}: {os.strerror(number)}"
+    if number == errno.EPERM:
+        return PermissionsError(message, hint="root lacks capabilities here: see 'bpflock check'")
+    return BpflockError(message)
 
 
 def mount_bpffs(path: Path) -> None:

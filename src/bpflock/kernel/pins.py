@@ -147,7 +147,10 @@ def _remove_tree(path: Path) -> None:
     entries = list(path.iterdir())
     programs = [program_of_link(entry) for entry in entries if "__" in entry.name]
     for entry in entries:
-        entry.unlink()
+        if entry.is_dir() and not entry.is_symlink():  # not ours, but in the way
+            _remove_tree(entry)
+        else:
+            entry.unlink()
     path.rmdir()
     end = time.monotonic() + _DETACH_SECONDS
     while any(program_exists(program) for program in programs if program is not None):

@@ -128,8 +128,12 @@ class Enforcer:
                 self._remove(lock.name)
                 return Outcome.OFF
             self._require_lsm()
-            self._ensure_guard()
-            return self._load(lock.name, settings, origins)
+            try:
+                self._ensure_guard()
+                return self._load(lock.name, settings, origins)
+            except BpflockError:
+                self._remove_unused()  # a guard that guards nothing
+                raise
 
     def remove(self, lock: Lock) -> bool:
         """End the lock, and the guard with the last one. False if it was not loaded."""
@@ -153,7 +157,8 @@ class Enforcer:
         keep = False
         if pins.shared("bpflock_cgroupmap").exists():
             with Map.open(pins.shared("bpflock_cgroupmap")) as exceptions:
-                keep = next(iter(exceptions), None) is not None
+                ours = (exceptions.key_size, exceptions.value_size) == (8, 4)  # or another version's
+                keep = ours and next(iter(exceptions), None) is not None
         pins.remove(pins.GUARD)
         pins.remove_shared(pin for pin in pins.SHARED_MAPS if not (keep and pin in pins.CGROUP_MAPS))
 
@@ -228,7 +233,7 @@ class Enforcer:
             missing = {}
             for pin, name_in_object in pins.SHARED_MAPS.items():
                 if pins.shared(pin).exists():
-                    program.reuse(name_in_object, stack.enter_context(Map.open(pins.shared(pin))))
+                    program.reuse(name_in_object, stack.enter_context(Map.open(pins.shared(pin))), pin)
                 else:
                     missing[pin] = name_in_object
             if "bpflock_events" in missing:
@@ -247,7 +252,7 @@ class Enforcer:
             with contextlib.suppress(BpflockError):
                 counters = stack.enter_context(Map.open(path))
                 if counters.max_entries == entries:
-                    program.reuse(pins.COUNTERS, counters)
+                    program.reuse(pins.COUNTERS, counters, pins.COUNTERS)
                     return
         program.set_max_entries(pins.COUNTERS, entries)
 
@@ -297,8 +302,8 @@ class Enforcer:
 
     def status(self) -> list[LockStatus]:
         """The loaded locks, in their usual order."""
+        host.require_root()
         if not pins.ROOT.exists():
-            host.require_root()
             return []
         with self.exclusive():
             return [self._status(lock) for lock in LOCKS.values() if pins.exists(lock.name)]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bpflock.errors import BpflockError, UsageError
-from bpflock.kernel import pins
+from bpflock.kernel import host, pins
 from bpflock.kernel.bpf import Map
 from bpflock.kernel.btf import ObjectTypes
 from bpflock.locks.enforce import Enforcer
@@ -98,6 +98,7 @@ def set_profile(path_or_id: str, profile: Profile) -> int:
 def unset_profile(path_or_id: str) -> bool:
     """Take a cgroup's exception away. False if it had none."""
     identifier = cgroup_id(path_or_id)
+    host.require_root()
     if not pins.shared("bpflock_cgroupmap").exists():
         return False
     enforcer = Enforcer()
@@ -110,6 +111,7 @@ def unset_profile(path_or_id: str) -> bool:
 
 def list_profiles() -> list[CgroupEntry]:
     """All exceptions, by path."""
+    host.require_root()
     if not pins.shared("bpflock_cgroupmap").exists():
         return []
     names = {number: name for name, number in ObjectTypes.load().enum("bpflock_profile").items()}

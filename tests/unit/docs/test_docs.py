@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bpflock.config import load
 from bpflock.config.options import OPTIONS
 from bpflock.events.decode import reason_text
 from bpflock.kernel.btf import ObjectTypes
@@ -75,3 +76,9 @@ def test_files_it_names_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_begins_with_its_licence(page: Path) -> None:
     assert page.read_text().startswith("<!-- SPDX-License-Identifier: Apache-2.0 -->\n")
+
+
+def test_the_examples_are_valid() -> None:
+    config = load({"config-dir": str(ROOT / "examples")}, {})
+    assert config.notes == ()
+    assert all(lock.configured for lock in config.locks.values())

@@ -18,19 +18,20 @@
  * S >= 1, on byte B != 0:
  *
  *      cell = automaton[S + B];       if (cell.check == S)  go to cell.next
- *      cell = automaton[S + 1];       if (cell.check != S)  no pattern can match any more: label 0   (byte 1, see below)
- *      cell = automaton[cell.next + B];                     cell.next is the state, STATE_SAME or STATE_DEAD
+ *      cell = automaton[S + 1];       if (cell.check == S)  go to cell.next: all other bytes (byte 1, see below)
+ *                                     otherwise             go to STATE_DEAD
  *
- * automaton[S] holds {S, label of S}. A path begins with '/', has no '/' at its end, and is '/' alone for the root.
+ * In STATE_DEAD no pattern can match any more, whatever follows: label 0. A cell's next may be STATE_DEAD, and is S for a
+ * loop. automaton[S] holds {S, label of S}. A path begins with '/', has no '/' at its end, and is '/' alone for the root.
  * Byte 1 of a path is fed as byte 2 is: pattern classes treat both alike (a policy cannot name byte 1 alone).
- * automaton[0].next is the start state. All else in unused cells is 0. States never overflow the array: rows are padded.
+ * automaton[0].next is the start state, never STATE_DEAD. All else in unused cells is 0. States never overflow the array:
+ * it goes on for at least 256 cells after the last state.
  */
 struct policy_cell {
 	__u32 check;
 	__u32 next;
 };
 #define STATE_DEAD 0
-#define STATE_SAME 0xffffffffU
 
 enum policy_file_access {
 	FILE_READ = 1,
@@ -100,8 +101,8 @@ enum policy_kind {
  *  [profiles + P]          struct policy_profile of profile P; P 0 is unused: it stands for unconfined
  *  [executables + L / 4]   u32 L % 4: the profile of an executable with label L, or 0
  *  [pages + X / 4]         u32 X % 4, X = row * pages_per_row + L / PAGE_CELLS: the index in rights of the page with the
- *                          rights of (row, label L). Rows below `rows` are profiles by number, then targets of WHO_EXE.
- *                          Equal pages are stored once.
+ *                          rights of (row, label L). Rows below `rows` are profiles by number, then targets of WHO_EXE,
+ *                          whose rights are {1, 0, 0, 0} for the labels that match. Equal pages are stored once.
  *  [page + L % PAGE_CELLS] struct policy_rights
  *  [contexts + I]          struct policy_context
  */
@@ -132,7 +133,7 @@ struct policy_profile {
 
 /*
  * Each a mask of enum policy_file_access. `allow` and `audit` hold without any function; `contexts` is the first of the
- * contexts in the low 24 bits and their number (at most 255) in the high 8. Bits of `allow` from FILE_OWN_SHIFT on are
+ * contexts (I above) in the low 24 bits and their number (at most 255) in the high 8. Bits of `allow` from FILE_OWN_SHIFT on are
  * the rights on files that the process created itself.
  * For FILE_EXEC, flags in `taint` say what becomes of the subject: EXEC_TRANSITION, EXEC_UNTAINT.
  */

@@ -14,24 +14,23 @@
 #define BPFLOCK_POLICY_H
 
 /*
- * The automaton: cells of 64 bits, the transitions of all states laid over each other (row displacement). State S,
- * S >= 1, on byte B != 0:
+ * The automaton: cells of 32 bits, the transitions of all states laid over each other (row displacement). A cell holds the
+ * byte it is for in its low 8 bits, and in the others the state that this byte leads to. State S, S >= 1, on byte B != 0:
  *
- *      cell = automaton[S + B];       if (cell.check == S)  go to cell.next
- *      cell = automaton[S + 1];       if (cell.check == S)  go to cell.next: all other bytes (byte 1, see below)
- *                                     otherwise             go to STATE_DEAD
+ *      cell = automaton[S + B];       if (CELL_BYTE(cell) == B)  go to CELL_NEXT(cell)
+ *      cell = automaton[S + 1];       if (CELL_BYTE(cell) == 1)  go to CELL_NEXT(cell): all other bytes (byte 1, see below)
+ *                                     otherwise                  go to STATE_DEAD
  *
- * In STATE_DEAD no pattern can match any more, whatever follows: label 0. A cell's next may be STATE_DEAD, and is S for a
- * loop. automaton[S] holds {S, label of S}. A path begins with '/', has no '/' at its end, and is '/' alone for the root.
+ * (No two states have the same number, so the byte also tells whose cell it is.) The label of S is
+ * CELL_NEXT(automaton[S]). The walk begins in STATE_START. In STATE_DEAD no pattern can match any more; by the same steps
+ * it leads to itself, and has label 0. A path begins with '/', has no '/' at its end, and is '/' alone for the root.
  * Byte 1 of a path is fed as byte 2 is: pattern classes treat both alike (a policy cannot name byte 1 alone).
- * automaton[0].next is the start state, never STATE_DEAD. All else in unused cells is 0. States never overflow the array:
- * it goes on for at least 256 cells after the last state.
+ * Cells not in use are 0. States never overflow the array: it goes on for at least 256 cells after the last state.
  */
-struct policy_cell {
-	__u32 check;
-	__u32 next;
-};
+#define CELL_BYTE(cell) ((cell) & 0xff)
+#define CELL_NEXT(cell) ((cell) >> 8)
 #define STATE_DEAD 0
+#define STATE_START 1
 
 enum policy_file_access {
 	FILE_READ = 1,

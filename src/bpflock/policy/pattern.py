@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Path patterns: what they mean.
+
+    *           any text inside one component, also none
+    **          any text, '/' too. `/dir/**` is all below /dir, without /dir itself; `/**/` also stands for a
+                single '/': `/dir/**/x` matches /dir/x
+    ?           one character, not '/'
+    [a-z_]      one of these ASCII characters; [!a-z] or [^a-z]: one character that is none of them, nor '/'
+    {a,b{c,}}   alternatives: expanded first, as a shell does
+    \\x          x itself
+
+A pattern matches a whole path. It begins with '/'; one that begins with `**` means `/**`. The root directory is matched
+by `/` alone.
+
+Paths are bytes, patterns UTF-8. A character of a path is a byte with all bytes 0x80 to 0xbf that follow it: in UTF-8
+that is one character; stray bytes in other text belong to the character before them. Such bytes at the very beginning
+of a component, where no UTF-8 text has them, are matched by `*` and `**` only. Byte 1 is taken for byte 2, as in the
+kernel.
+"""
+
+import enum
+import functools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from bpflock.errors import UsageError
+
+SLASH = 0x2F
+# The bytes that go on with a character, never begin one.
+CONTINUATION = frozenset(range(0x80, 0xC0))
+
+# Limits. A pattern beyond them is an error.
+MAX_BYTES = 4095
+MAX_ALTERNATIVES = 4096
+MAX_NESTING = 16
+
+_SPECIAL = re.compile(r"[\\*?\[\]{}\0\1]|//|/\.\.?(?:/|$)")
+
+
+class PatternError(UsageError):
+    """A pattern that means nothing. `position`: of the character in the pattern at fault, from 0."""
+
+    def __init__(self, pattern: str, position: int, what: str, hint: str | None = None) -> None:
+        super().__init__(f"pattern '{pattern}', character {position + 1}: {what}", hint=hint)
+        self.pattern = pattern
+        self.position = position
+        self.what = what
+
+
+class Glob(enum.Enum):
+    STAR = "*"
+    DEEP = "**"
+
+
+@dataclass(frozen=True)
+class Chars:
+    """`?` and classes. `bytes`: ASCII characters; `negated`: any character but these and '/'."""
+
+    bytes: frozenset[int]
+    negated: bool
+
+
+ANY = Chars(frozenset(), True)
+
+Token = int | Chars | Glob  # a byte of the path; one character; any text
+Tokens = tuple[Token, ...]
+
+
+@dataclass
+class _Node:
+    """A part of a pattern, and where it stands: a token, or alternatives."""
+
+    position: int
+    token: Token | None = None
+    alternatives: list[list["_Node"]] = field(default_factory=list)
+
+
+class _Parser:
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+        self.at = 0
+
+    def error(self, position: int, what: str, hint: str | None = None) -> PatternError:
+        return PatternError(self.pattern, position, what, hint)
+
+    def sequence(self, depth: int) -> list[_Node]:
+        """Up to the end, or to the ',' or '}' that ends an alternative."""
+        nodes: list[_Node] = []
+        pattern = self.pattern
+        while self.at < len(pattern):
+            begin = self.at
+            char = pattern[begin]
+            if depth and char in ",}":
+                break
+            self.at += 1
+            if char == "\\":
+                if self.at == len(pattern):
+                    raise self.error(begin, "nothing follows the backslash", r"a backslash itself is \\")
+                self.literal(nodes, begin, pattern[self.at])
+                self.at += 1
+            elif char == "*":
+                nodes.append(_Node(begin, self.stars(begin)))
+            elif char == "?":
+                nodes.append(_Node(begin, ANY))
+            elif char == "[":
+                nodes.append(_Node(begin, self.chars(begin)))
+            elif char == "{":
+                nodes.append(_Node(begin, alternatives=self.braces(begin, depth + 1)))
+            elif char == "}":
+                raise self.error(begin, "'}' without '{'", r"a brace itself is \}")
+            else:
+                self.literal(nodes, begin, char)
+        return nodes
+
+    def literal(self, nodes: list[_Node], position: int, char: str) -> None:
+        if char == "\0":
+            raise self.error(position, "no path contains a zero byte")
+        try:
+            encoded = char.encode()
+        except UnicodeEncodeError:
+            raise self.error(position, "not UTF-8", "write ? or * for bytes that are no UTF-8 text") from None
+        nodes.extend(_Node(position, 2 if byte == 1 else byte) for byte in encoded)
+
+    def stars(self, begin: int) -> Glob:
+        while self.pattern.startswith("*", self.at):
+            self.at += 1
+        if self.at - begin > 2:
+            raise self.error(begin + 2, "more than two '*'", "'*' stays inside a component, '**' crosses components")
+        return Glob.DEEP if self.at - begin == 2 else Glob.STAR
+
+    def braces(self, begin: int, depth: int) -> list[list[_Node]]:
+        if depth > MAX_NESTING:
+            raise self.error(begin, f"braces nested more than {MAX_NESTING} deep")
+        found = [self.sequence(depth)]
+        while self.at < len(self.pattern):
+            self.at += 1
+            if self.pattern[self.at - 1] == "}":
+                if found == [[]]:
+                    raise self.error(begin, "empty braces", "alternatives are {a,b}")
+                return found
+            found.append(self.sequence(depth))
+        raise self.error(begin, "'{' is not closed", r"alternatives are {a,b}; a brace itself is \{")
+
+    def chars(self, begin: int) -> Chars:
+        negated = self.pattern[self.at : self.at + 1] in ("!", "^")
+        self.at += negated
+        members: set[int] = set()
+        first = True
+        while first or not self.pattern.startswith("]", self.at):
+            first = False
+            position = self.at
+            low = self.char(begin)
+            high = low
+            if self.pattern.startswith("-", self.at) and self.pattern[self.at + 1 : self.at + 2] not in ("]", ""):
+                self.at += 1
+                high = self.char(begin)
+            if high < low:
+                raise self.error(position, f"the range {chr(low)}-{chr(high)} is empty", f"{chr(high)}-{chr(low)}?")
+            if self.pattern[position : position + 2] == "[:":
+                raise self.error(position, "named classes are not known", "write the ranges: a-z, A-Z, 0-9")
+            if low <= SLASH <= high and not (low < SLASH and high > SLASH):
+                raise self.error(position, "a class matches inside a component, never '/'")
+            members.update(range(low, high + 1))
+        self.at += 1
+        if not negated:
+            members.discard(SLASH)
+        return Chars(frozenset(2 if byte == 1 else byte for byte in members), negated)
+
+    def char(self, begin: int) -> int:
+        """One member of a class."""
+        escaped = self.pattern.startswith("\\", self.at)
+        self.at += escaped
+        if self.at >= len(self.pattern):
+            raise self.error(begin, "'[' is not closed", r"a bracket itself is \[")
+        char = self.pattern[self.at]
+        if not "\0" < char < "\x80":
+            hint = "alternatives can: {é,è}"
+            raise self.error(self.at, f"a class cannot contain {char!r}, only ASCII characters", hint)
+        self.at += 1
+        return ord(char)
+
+
+Placed = tuple[tuple[Token, int], ...]
+
+
+def _expand(parser: _Parser, nodes: list[_Node]) -> list[Placed]:
+    """Every choice of alternatives; each token with its position."""
+    found: list[Placed] = [()]
+    for node in nodes:
+        if node.token is not None:
+            part = ((node.token, node.position),)
+            found = [before + part for before in found]
+            continue
+        choices = [choice for branch in node.alternatives for choice in _expand(parser, branch)]
+        if len(found) * len(choices) > MAX_ALTERNATIVES:
+            raise parser.error(
+                node.position,
+                f"stands for more than {MAX_ALTERNATIVES} patterns",
+                "write * for some of the alternatives, or several rules",
+            )
+        found = [before + choice for before in found for choice in choices]
+    return found
+
+
+def _checked(parser: _Parser, placed: Placed) -> Tokens:
+    """One expansion in its simplest form. Raises PatternError if no path can match it."""
+    if not placed or placed[0][0] not in (SLASH, Glob.DEEP):
+        position = placed[0][1] if placed else 0
+        raise parser.error(position, "must begin with '/'", "a path in full, or **/NAME for any place")
+    if placed[0][0] is Glob.DEEP:
+        placed = ((SLASH, placed[0][1]), *placed)
+    tokens = [token for token, _ in placed]
+    slashes = [index for index, token in enumerate(tokens) if token == SLASH]
+    for begin, end in zip(slashes, [*slashes[1:], len(tokens)], strict=True):
+        component, position = tokens[begin + 1 : end], placed[begin][1]
+        if component in ([0x2E], [0x2E, 0x2E]):
+            raise parser.error(position + 1, "'.' and '..' are in no path", "write the path as the kernel sees it")
+        if not component and end < len(tokens):
+            raise parser.error(position + 1, "'//' is in no path")
+        if not component and begin:
+            hint = "without '/' it is the directory; with '/**' all that is below it"
+            raise parser.error(position, "ends with '/'", hint)
+    return _simplified(tokens)
+
+
+def _simplified(tokens: list[Token]) -> Tokens:
+    """Any text after any text is any text, and so is any number of components after any number of components."""
+    found: list[Token] = []
+    for token in tokens:
+        if isinstance(token, Glob) and found and isinstance(found[-1], Glob):
+            found[-1] = Glob.DEEP if Glob.DEEP in (token, found[-1]) else Glob.STAR
+        elif token == SLASH and found[-4:] == [SLASH, Glob.DEEP, SLASH, Glob.DEEP]:
+            del found[-1]
+        else:
+            found.append(token)
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=16384)
+def parse(pattern: str) -> tuple[Tokens, ...]:
+    """What a pattern consists of: the expansions of its braces, each the tokens of a path. Raises PatternError."""
+    if len(pattern) > MAX_BYTES or len(pattern.encode(errors="surrogatepass")) > MAX_BYTES:
+        raise PatternError(pattern[:40] + "…", MAX_BYTES, f"longer than {MAX_BYTES} bytes, as no path is")
+    if pattern.startswith("/") and not pattern.endswith("/") and pattern.isascii() and not _SPECIAL.search(pattern):
+        return (tuple(pattern.encode()),)
+    parser = _Parser(pattern)
+    nodes = parser.sequence(0)
+    return tuple(dict.fromkeys(_checked(parser, placed) for placed in _expand(parser, nodes)))
+
+
+def exact(pattern: str) -> frozenset[bytes] | None:
+    """The paths of a pattern that names its paths one by one, without wildcards; None for others."""
+    found = []
+    for tokens in parse(pattern):
+        literal = [token for token in tokens if isinstance(token, int)]
+        if len(literal) < len(tokens):
+            return None
+        found.append(bytes(literal))
+    return frozenset(found)
+
+
+def escape(path: str) -> str:
+    """The pattern that matches this path alone."""
+    return re.sub(r"[\\*?\[\]{},]", r"\\\g<0>", path)
+
+
+def matches(pattern: str, path: bytes) -> bool:
+    """Whether a pattern matches a path in full, without '/' at its end.
+
+    This is the definition of what patterns mean; the automaton must agree with it.
+    """
+    path = path.replace(b"\1", b"\2")
+    return any(_matches(tokens, path) for tokens in parse(pattern))
+
+
+def _matches(tokens: Tokens, path: bytes) -> bool:
+    if path == b"/":
+        return tokens == (SLASH,)
+    ends = {0}  # how much of the path the tokens so far can match
+    at = 0
+    while at < len(tokens) and ends:
+        if tokens[at : at + 3] == (SLASH, Glob.DEEP, SLASH):
+            slashes = {end for end in ends if path[end : end + 1] == b"/"}
+            ends = {end + 1 for end in slashes}
+            if slashes:
+                ends |= {end + 1 for end in range(min(slashes) + 1, len(path)) if path[end] == SLASH}
+            at += 3
+        else:
+            ends = {longer for end in ends for longer in _advance(tokens[at], path, end)}
+            at += 1
+    return len(path) in ends
+
+
+def _advance(token: Token, path: bytes, begin: int) -> Iterator[int]:
+    """Where a match of one token that begins there can end."""
+    rest = path[begin:]
+    match token:
+        case Glob.DEEP:
+            yield from range(begin, len(path) + 1)
+        case Glob.STAR:
+            component = rest.split(b"/", 1)[0]
+            yield from range(begin, begin + len(component) + 1)
+        case Chars(bytes=members, negated=False):
+            if rest and rest[0] in members:
+                yield begin + 1
+        case Chars(bytes=members, negated=True):
+            if rest and rest[0] not in CONTINUATION and rest[0] != SLASH and rest[0] not in members:
+                end = begin + 1
+                while end < len(path) and path[end] in CONTINUATION:
+                    end += 1
+                yield end
+        case _:
+            if rest and rest[0] == token:
+                yield begin + 1

@@ -53,6 +53,7 @@ def _values(config: Config) -> dict[str, tuple[object, str]]:
     for name, lock in config.locks.items():
         for option in lock_options(LOCKS[name]):
             values[option.name] = (getattr(lock.settings, option.part), lock.origins[option.part])
+    values["level"] = (config.level or "", config.origins["level"])
     values["debug"] = (config.debug, config.origins["debug"])
     values["remove-bpf-programs"] = (config.remove_bpf_programs, config.origins["remove-bpf-programs"])
     values["log-format"] = (config.log_format, config.origins["log-format"])
@@ -69,4 +70,4 @@ def _text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, tuple):
         return ",".join(value) or '""'
-    return one_line(str(value))
+    return one_line(str(value)) or '""'

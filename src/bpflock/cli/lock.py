@@ -9,13 +9,14 @@ from bpflock.cli import complete
 from bpflock.cli.command import Command, app, once
 from bpflock.cli.options import PLACES, config_flags, load_config
 from bpflock.cli.output import echo, note, print_json, progress
+from bpflock.config import Config
 from bpflock.config.options import lock_options
 from bpflock.errors import UsageError
 from bpflock.locks import LOCKS, find_lock
 from bpflock.locks.model import Lock, Settings
 
 if TYPE_CHECKING:
-    from bpflock.locks.enforce import Enforcer
+    from bpflock.locks.enforce import Enforcer, Outcome
 
 # For the help; \b keeps click from filling the lines.
 _NAMES = "\b\nLocks and tracers:\n" + "\n".join(f"  {name:<14}{lock.summary}" for name, lock in LOCKS.items())
@@ -31,7 +32,7 @@ def open_enforcer(event_buffer: int | None = None) -> "Enforcer":
 @click.command(
     cls=Command,
     has_json=True,
-    help="Enforce one lock and exit; the kernel goes on enforcing.\n\n"
+    help="Enforce one lock, or the whole configuration, and exit; the kernel goes on enforcing.\n\n"
     "What the flags do not say is taken from the configuration. To end it: bpflock unlock NAME, or "
     f"rm -r /sys/fs/bpf/bpflock/NAME.\n\n{_NAMES}",
     examples=[
@@ -39,9 +40,11 @@ def open_enforcer(event_buffer: int | None = None) -> "Enforcer":
         ("bpflock lock kimglock --profile=baseline --allow=debugfs", "and containers may open debugfs"),
         ("bpflock lock kmodlock --block=autoload_module", "nobody makes the kernel load modules by itself"),
         ("bpflock lock bpfrestrict", "as the configuration says"),
+        ("bpflock lock --all --level=baseline", "every lock, as the configuration and the level say"),
     ],
 )
-@click.argument("name", shell_complete=complete.locks)
+@click.argument("name", required=False, shell_complete=complete.locks)
+@click.option("--all", "everything", is_flag=True, help="all locks and tracers, as 'bpflock run' would")
 @click.option("--profile", multiple=True, callback=once, shell_complete=complete.profiles, help="who may do it")
 @click.option(
     "--block",
@@ -59,8 +62,17 @@ def open_enforcer(event_buffer: int | None = None) -> "Enforcer":
     shell_complete=complete.operations,
     help="operations that baseline grants outside the host too",
 )
-@config_flags("event-buffer", *PLACES)
-def lock(name: str, profile: str | None, block: str | None, allow: str | None, **flags: str | None) -> None:
+@config_flags("level", "event-buffer", *PLACES)
+def lock(
+    name: str | None, everything: bool, profile: str | None, block: str | None, allow: str | None, **flags: str | None
+) -> None:
+    if everything:
+        if name or profile is not None or block is not None or allow is not None:
+            raise UsageError("--all is given together with what is for one lock", hint="give one or the other")
+        _lock_all(load_config(flags))
+        return
+    if name is None:
+        raise UsageError("no lock is named", hint=f"name one of {', '.join(LOCKS)}, or give --all")
     chosen = find_lock(name)
     names = {option.part: option.name for option in lock_options(chosen)}
     words = {
@@ -79,17 +91,38 @@ def lock(name: str, profile: str | None, block: str | None, allow: str | None, *
     with open_enforcer(config.event_buffer) as enforcer:
         outcome = enforcer.apply(chosen, wanted.settings, wanted.origins)
     if app().json:
-        print_json(
-            {
-                "lock": name,
-                "profile": wanted.settings.profile,
-                "block": wanted.settings.block,
-                "allow": wanted.settings.allow,
-                "outcome": outcome.value,
-            }
-        )
+        print_json(_document(chosen, wanted.settings, outcome))
     else:
         echo(f"{name}: {describe(chosen, wanted.settings)} ({outcome.value})")
+
+
+def _lock_all(config: Config) -> None:
+    """What the daemon does at its start."""
+    from bpflock.daemon import plan
+
+    documents = []
+    with open_enforcer(config.event_buffer) as enforcer:
+        pinned = {status.lock.name: plan.Pinned(status.settings, status.origins) for status in enforcer.status()}
+        for step in plan.at_start(config, pinned):
+            if step.action is plan.Action.KEEP:
+                continue
+            outcome = enforcer.apply(step.lock, step.settings, step.origins)
+            if app().json:
+                documents.append(_document(step.lock, step.settings, outcome))
+            else:
+                echo(f"{step.lock.name}: {describe(step.lock, step.settings)} ({outcome.value})")
+    if app().json:
+        print_json(documents)
+
+
+def _document(chosen: Lock, settings: Settings, outcome: "Outcome") -> dict[str, object]:
+    return {
+        "lock": chosen.name,
+        "profile": settings.profile,
+        "block": settings.block,
+        "allow": settings.allow,
+        "outcome": outcome.value,
+    }
 
 
 @click.command(

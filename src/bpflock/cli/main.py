@@ -18,7 +18,7 @@ from bpflock.errors import BpflockError, nearest
 _COMMANDS = {
     "check": ("tell what this machine lacks, before anything is loaded", "bpflock.cli.check:check"),
     "run": ("enforce the configuration and report events, until stopped", "bpflock.cli.run:run"),
-    "lock": ("enforce one lock and exit; the kernel goes on enforcing", "bpflock.cli.lock:lock"),
+    "lock": ("enforce one lock, or all, and exit; the kernel goes on enforcing", "bpflock.cli.lock:lock"),
     "unlock": ("end the enforcement of locks", "bpflock.cli.lock:unlock"),
     "status": ("show what is enforced, and what was allowed and denied", "bpflock.cli.status:status"),
     "events": ("show events of the running daemon", "bpflock.cli.events:events"),

@@ -11,6 +11,7 @@ from bpflock.cli.options import config_flags, load_config
     cls=Command,
     examples=[
         ("bpflock run", "enforce what /etc/bpflock says, and report events"),
+        ("bpflock run --level=baseline", "all locks as the level says, but those that are configured by themselves"),
         ("bpflock run --kimglock-profile=baseline --exec-snoop=all", "with these settings before those of the files"),
         ("bpflock run --log-format=json >>/var/log/bpflock.json", "events for a program"),
     ],

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from bpflock.config.files import exists, is_directory
 from bpflock.config.model import DEFAULT, Config, LockConfig
-from bpflock.config.options import OPTIONS, Reach, lock_options, parse_buffer, parse_log_format, parse_switch
+from bpflock.config.options import (
+    OPTIONS,
+    Reach,
+    lock_options,
+    parse_buffer,
+    parse_level,
+    parse_log_format,
+    parse_switch,
+)
 from bpflock.config.sources import (
     Given,
     Layer,
@@ -19,7 +27,7 @@ from bpflock.config.sources import (
 )
 from bpflock.errors import UsageError
 from bpflock.locks import LOCKS
-from bpflock.locks.model import Lock, Profile
+from bpflock.locks.model import Level, Lock, Profile
 
 _RUNTIME = (Path("/run"), Path("/var/run"))
 
@@ -46,7 +54,8 @@ def load(
     programs, ignored = from_programs(_place(places.given("bpf-config-dir"), config_dir / "bpf.d"))
     layers = [command, environment, files, yaml, programs]
     merged = _Merged(layers)
-    locks = {name: _lock(merged, lock) for name, lock in LOCKS.items()}
+    level = parse_level(merged.word("level"))
+    locks = {name: _lock(merged, lock, level) for name, lock in LOCKS.items()}
     origins = {
         name: merged.origin(name)
         for name, option in OPTIONS.items()
@@ -54,6 +63,7 @@ def load(
     }
     state_dir, runtime_dir = _directories(merged, origins)
     return Config(
+        level=level,
         debug=parse_switch(merged.word("debug")),
         remove_bpf_programs=parse_switch(merged.word("remove-bpf-programs")),
         log_format=parse_log_format(merged.word("log-format")),
@@ -111,21 +121,34 @@ def _place(given: Given | None, default: Path) -> Path:
     return path
 
 
-def _lock(merged: _Merged, lock: Lock) -> LockConfig:
+def _lock(merged: _Merged, lock: Lock, level: Level | None) -> LockConfig:
     names = {option.part: option.name for option in lock_options(lock)}
     words = {part: merged.word(name) for part, name in names.items()}
+    origins = {part: merged.origin(name) for part, name in names.items()}
+    # A profile of its own takes a lock out of the level altogether: nobody expects the level's lists to stay then.
+    if level and not merged.given(names["profile"]):
+        chosen = lock.levels[level]
+        defaults = {
+            "profile": chosen.profile.value,
+            "block": ",".join(chosen.block),
+            "allow": ",".join(chosen.allow),
+        }
+        for part in names:
+            if defaults[part] and not merged.given(names[part]):
+                words[part] = defaults[part]
+                origins[part] = f"level {level} ({merged.origin('level')})"
     try:
         settings = lock.settings(
             lock.parse_profile(words["profile"]), [words.get("block", "")], [words.get("allow", "")]
         )
     except UsageError as error:
         # Each value is fine by itself: it is the two lists together.
-        places = ", ".join(f"{names[part]}: {merged.origin(names[part])}" for part in ("block", "allow"))
+        places = ", ".join(f"{names[part]}: {origins[part]}" for part in ("block", "allow"))
         raise UsageError(f"{error.message} ({places})", hint=error.hint) from None
     return LockConfig(
         settings,
-        {part: merged.origin(name) for part, name in names.items()},
-        any(merged.given(name) for name in names.values()),
+        origins,
+        level is not None or any(merged.given(name) for name in names.values()),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bpflock.locks.model import Settings
+from bpflock.locks.model import Level, Settings
 
 # What bpf/common.bpf.h says, too.
 DEFAULT_EVENT_BUFFER = "1M"
@@ -29,12 +29,12 @@ class LockConfig:
     """One lock or tracer.
 
     `origins` has the keys "profile", "block" and "allow"; a value is for people, such as `command line`,
-    `environment BPFLOCK_KIMGLOCK_PROFILE`, `/etc/bpflock/bpflock.yaml:3` or `default`.
+    `environment BPFLOCK_KIMGLOCK_PROFILE`, `/etc/bpflock/bpflock.yaml:3`, `level baseline (command line)` or `default`.
     """
 
     settings: Settings
     origins: Mapping[str, str]
-    # Whether anybody set anything of it.
+    # Whether anybody set anything of it, or a level.
     configured: bool
 
 
@@ -42,6 +42,7 @@ class LockConfig:
 class Config:
     """The effective configuration."""
 
+    level: Level | None
     debug: bool
     remove_bpf_programs: bool
     log_format: LogFormat

@@ -9,7 +9,7 @@ from pathlib import Path
 from bpflock.config.model import DEFAULT_EVENT_BUFFER, LogFormat
 from bpflock.errors import UsageError, nearest
 from bpflock.locks import LOCKS
-from bpflock.locks.model import Lock
+from bpflock.locks.model import Level, Lock
 
 ENVIRONMENT_PREFIX = "BPFLOCK_"
 
@@ -117,6 +117,17 @@ def parse_log_format(word: str) -> LogFormat:
         raise UsageError(f"there is no log format '{word}'", hint=nearest(word, LogFormat)) from None
 
 
+def parse_level(word: str) -> Level | None:
+    """The level of that name, None for an empty word. Raises UsageError."""
+    value = word.strip().lower()
+    if not value:
+        return None
+    try:
+        return Level(value)
+    except ValueError:
+        raise UsageError(f"there is no level '{word}'", hint=nearest(value, Level)) from None
+
+
 def parse_directory(word: str) -> Path:
     """An absolute directory, which need not exist. Raises UsageError."""
     path = Path(word.strip())
@@ -184,6 +195,14 @@ def _switch(name: str, summary: str, reach: Reach = Reach.EVERYWHERE) -> Option:
 
 
 _GENERAL = (
+    Option(
+        "level",
+        "what every lock is to be whose profile nothing sets",
+        parse_level,
+        Kind.CHOICE,
+        metavar="|".join(Level),
+        choices=tuple(Level),
+    ),
     _switch("debug", "log what bpflock does, step by step"),
     _switch("remove-bpf-programs", "end all protections when the daemon stops"),
     Option(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bpfrestrict: using bpf(2). See bpf/bpfrestrict.bpf.c."""
 
-from bpflock.locks.model import Lock, Operation
+from bpflock.locks.model import Level, Lock, Operation, Profile, Settings
 
 # One for each command of enum bpf_cmd (uapi/linux/bpf.h).
 _COMMANDS = (
@@ -60,5 +60,12 @@ BPFRESTRICT = Lock(
             requires=("prog_load",),
         ),
     ),
+    levels={
+        Level.PRIVILEGED: Settings(Profile.ALLOW),
+        Level.BASELINE: Settings(Profile.BASELINE),
+        # Not restricted: systemd and container runtimes load BPF programs, for the devices that a service or a
+        # container may use. But nobody needs to change the memory of other programs.
+        Level.RESTRICTED: Settings(Profile.BASELINE, block=("bpf_write",)),
+    },
     groups={"@bpf": (*(name for name, _ in _COMMANDS), "bpf_write")},
 )

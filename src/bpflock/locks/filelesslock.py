@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """filelesslock: executing what lies in memory only. See bpf/filelesslock.bpf.c."""
 
-from bpflock.locks.model import Lock, Operation
+from bpflock.locks.model import Level, Lock, Operation, Profile, Settings
 
 FILELESSLOCK = Lock(
     name="filelesslock",
@@ -17,5 +17,12 @@ FILELESSLOCK = Lock(
             "anon_map",
         ),
     ),
+    levels={
+        Level.PRIVILEGED: Settings(Profile.ALLOW),
+        Level.BASELINE: Settings(Profile.BASELINE),
+        # Not restricted: runc and crun may execute a sealed copy of themselves from a memfd, and a daemon whose package
+        # was upgraded goes on with deleted files.
+        Level.RESTRICTED: Settings(Profile.BASELINE),
+    },
     groups={"@memory": ("memfd", "shm", "tmpfile", "unlinked")},
 )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """kimglock: reading or changing the running kernel image. See bpf/kimglock.bpf.c."""
 
-from bpflock.locks.model import Lock, Operation
+from bpflock.locks.model import LOCK_LEVELS, Lock, Operation
 
 _MEMORY = ("dev_mem", "kcore", "kprobes", "dbg_write_kernel", "dbg_read_kernel", "xmon", "xmon_wr", "xfrm_secret")
 _HARDWARE = (
@@ -88,6 +88,7 @@ KIMGLOCK = Lock(
         Operation("xmon", "read through the xmon debugger", "xmon read and write access"),
         Operation("xfrm_secret", "see the keys of IPsec states", "xfrm SA secret"),
     ),
+    levels=LOCK_LEVELS,
     groups={
         "@bpf": ("bpf_write", "bpf_read"),
         "@modules": ("unsigned_module", "unsafe_module_parameters"),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """kmodlock: loading kernel modules. See bpf/kmodlock.bpf.c."""
 
-from bpflock.locks.model import Lock, Operation
+from bpflock.locks.model import LOCK_LEVELS, Lock, Operation
 
 KMODLOCK = Lock(
     name="kmodlock",
@@ -17,5 +17,6 @@ KMODLOCK = Lock(
         ),
         Operation("unsafe_module_parameters", "set hardware parameters of a module", "unsafe module parameters"),
     ),
+    levels=LOCK_LEVELS,
     groups={"@modules": ("load_module", "autoload_module", "unsigned_module", "unsafe_module_parameters")},
 )

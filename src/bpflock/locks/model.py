@@ -38,6 +38,14 @@ TRACER_PROFILES: Mapping[str, Profile] = {
 }
 
 
+class Level(enum.StrEnum):
+    """How strict a whole machine is, named as the security levels of Kubernetes pods: docs/levels.md."""
+
+    PRIVILEGED = "privileged"
+    BASELINE = "baseline"
+    RESTRICTED = "restricted"
+
+
 @dataclass(frozen=True)
 class Operation:
     """One thing that a lock decides on; its number is that of the enumerator LOCK_NAME in bpf/bpflock.h.
@@ -62,13 +70,25 @@ class Settings:
     allow: tuple[str, ...] = ()
 
 
+# Of a lock whose operations nobody needs once a machine is up: under restricted, they are denied to the host, too.
+LOCK_LEVELS: Mapping[Level, Settings] = {
+    Level.PRIVILEGED: Settings(Profile.ALLOW),
+    Level.BASELINE: Settings(Profile.BASELINE),
+    Level.RESTRICTED: Settings(Profile.RESTRICTED),
+}
+
+
 @dataclass(frozen=True)
 class Lock:
-    """A lock or tracer. `program` is the BPF object's stem and the name that events carry as bpfprog."""
+    """A lock or tracer. `name` is the BPF object's stem and what events carry as bpfprog.
+
+    `levels`: what it is under each level; a test sees to it that none is missing and none is laxer than the one before.
+    """
 
     name: str
     summary: str
     operations: tuple[Operation, ...]
+    levels: Mapping[Level, Settings]
     profiles: Mapping[str, Profile] = field(default_factory=lambda: LOCK_PROFILES)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -11,7 +11,7 @@ import pytest
 from bpflock.errors import BpflockError
 from bpflock.locks import LOCKS
 from bpflock.locks.enforce import Counter, LockStatus, Outcome
-from bpflock.locks.model import Profile, Settings
+from bpflock.locks.model import Level, Profile, Settings
 
 from .conftest import FakeEnforcer, Result
 
@@ -56,6 +56,26 @@ def test_lock_takes_what_flags_do_not_say_from_the_configuration(
     assert "(replaced)" in result.out
 
 
+def test_lock_all_does_what_the_daemon_does_at_its_start(bpflock: Run, enforcer: FakeEnforcer, etc: Path) -> None:
+    (etc / "bpflock.yaml").write_text("level: baseline\nkmodlock-profile: restricted\n")
+    result = bpflock("lock", "--all")
+    assert result.status == 0
+    assert [name for name, _, _ in enforcer.applied] == [
+        name for name, lock in LOCKS.items() if lock.levels[Level.BASELINE].profile is not Profile.NONE
+    ]
+    assert ("kmodlock", Settings(Profile.RESTRICTED)) in [(name, settings) for name, settings, _ in enforcer.applied]
+    assert "kimglock: baseline (loaded)\nkmodlock: restricted (loaded)\n" in result.out
+    documents = bpflock("lock", "--all", "--json").json
+    assert documents[0] == {"lock": "kimglock", "profile": "baseline", "block": [], "allow": [], "outcome": "loaded"}
+
+
+def test_lock_all_keeps_what_was_put_on_by_hand(bpflock: Run, enforcer: FakeEnforcer) -> None:
+    settings = Settings(Profile.RESTRICTED)
+    enforcer.statuses = [LockStatus(LOCKS["kimglock"], settings, {"profile": "command line"}, 0.0, (), ())]
+    assert bpflock("lock", "--all").status == 0
+    assert "kimglock" not in [name for name, _, _ in enforcer.applied]
+
+
 def test_lock_json(bpflock: Run, enforcer: FakeEnforcer) -> None:
     expected = {"lock": "kmodlock", "profile": "allow", "block": ["load_module"], "allow": [], "outcome": "adopted"}
     enforcer.outcome = Outcome.ADOPTED
@@ -90,7 +110,10 @@ def test_lock_passes_the_size_of_the_event_buffer(bpflock: Run, enforcer: FakeEn
         (["execsnoop", "--block=execve"], "--block: execsnoop traces only: it has no block or allow list", ""),
         (["kimglock", "--profile=allow", "--profile=baseline"], "--profile is given 2 times", "give it once"),
         (["kimglock", "kmodlock"], "got unexpected extra argument (kmodlock)", "see 'bpflock lock --help'"),
-        ([], "missing argument 'NAME'", "see 'bpflock lock --help'"),
+        ([], "no lock is named", f"name one of {', '.join(LOCKS)}, or give --all"),
+        (["--all", "kimglock"], "--all is given together with what is for one lock", "give one or the other"),
+        (["--all", "--profile=baseline"], "--all is given together with what is for one lock", "give one or the other"),
+        (["--all", "--level=restrict"], "--level: there is no level 'restrict'", "did you mean 'restricted'?"),
         (
             ["kimglock", "--block=msr", "--allow=msr"],
             "kimglock: msr is in both the block and the allow list "

@@ -8,8 +8,9 @@ import pytest
 
 from bpflock.config import Config, LogFormat, load
 from bpflock.config.options import OPTIONS, Kind, Reach
+from bpflock.errors import UsageError
 from bpflock.locks import LOCKS
-from bpflock.locks.model import Profile
+from bpflock.locks.model import Level, Profile, Settings
 
 _HEAD = 'bpfmetaver: "v1"\nkind: "bpf"\nbpfmetadata:\n  name: bpflock\nbpfspec:\n  programs:\n'
 
@@ -57,6 +58,7 @@ _VALUES = {
     **{f"{name}-profile": "baseline" for name, lock in LOCKS.items() if not lock.is_tracer},
     **{f"{name}-{part}": lock.operations[0].name for name, lock in LOCKS.items() for part in ("block", "allow")},
     "exec-snoop": "all",
+    "level": "restricted",
     "debug": "yes",
     "remove-bpf-programs": "on",
     "log-format": "json",
@@ -343,3 +345,44 @@ def test_names_of_options() -> None:
     for option in OPTIONS.values():
         if option.reach is Reach.EVERYWHERE and option.default:
             option.check(option.default)
+
+
+def test_a_level_sets_every_lock_and_says_so(etc: Path) -> None:
+    (etc / "bpflock.d" / "level").write_text("restricted\n")
+    config = _load(etc)
+    origin = f"level restricted ({etc}/bpflock.d/level)"
+    for name, lock in config.locks.items():
+        assert lock.settings == LOCKS[name].levels[Level.RESTRICTED]
+        assert lock.origins["profile"] == origin
+        assert lock.configured
+    assert config.locks["bpfrestrict"].origins["block"] == origin
+    assert config.locks["kimglock"].origins["block"] == "default"
+    assert config.notes == ()
+
+
+def test_a_lock_with_a_profile_of_its_own_is_out_of_the_level(etc: Path) -> None:
+    """Also one in a source that comes after that of the level."""
+    (etc / "bpf.d" / "bpfrestrict.yaml").write_text(_HEAD + _program("bpfrestrict", "--profile=allow"))
+    config = _load(etc, level="restricted")
+    assert config.locks["bpfrestrict"].settings == Settings(Profile.ALLOW)
+    assert config.locks["kimglock"].settings.profile is Profile.RESTRICTED
+
+
+def test_lists_of_its_own_change_a_level(etc: Path) -> None:
+    config = _load(etc, {"BPFLOCK_LEVEL": "Baseline"}, kimglock_allow="debugfs", kmodlock_block="load_module")
+    assert config.locks["kimglock"].settings == Settings(Profile.BASELINE, allow=("debugfs",))
+    assert config.locks["kmodlock"].settings == Settings(Profile.BASELINE, block=("load_module",))
+    assert config.locks["kmodlock"].origins == {
+        "profile": "level baseline (environment BPFLOCK_LEVEL)",
+        "block": "command line",
+        "allow": "default",
+    }
+
+
+def test_what_a_level_blocks_and_a_list_allows_is_an_error_that_names_both(etc: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        _load(etc, level="restricted", bpfrestrict_allow="bpf_write")
+    assert caught.value.message == (
+        "bpfrestrict: bpf_write is in both the block and the allow list "
+        "(bpfrestrict-block: level restricted (command line), bpfrestrict-allow: command line)"
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bpflock.config.options import OPTIONS, Kind, Option, Reach
 from bpflock.locks import LOCKS
-from bpflock.locks.model import Lock
+from bpflock.locks.model import Level, Lock, Settings
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 
@@ -86,10 +86,25 @@ def groups(lock: Lock) -> str:
     return _table(("group", "operations"), rows)
 
 
+def levels() -> str:
+    """What each lock is under each level."""
+
+    def cell(settings: Settings) -> str:
+        parts = [f"`{settings.profile}`"]
+        for name, words in (("block", settings.block), ("allow", settings.allow)):
+            if words:
+                parts.append(f"{name} {_code(words)}")
+        return ", ".join(parts)
+
+    rows = [(f"[{name}]({name}.md)", *(cell(lock.levels[level]) for level in Level)) for name, lock in LOCKS.items()]
+    return _table(("", *(f"`{level}`" for level in Level)), rows)
+
+
 def pages() -> Iterator[tuple[Path, str, str]]:
     """Page, name of the table in it, its text."""
     yield DOCS / "configuration.md", "options", options()
     yield DOCS / "configuration.md", "ignored", ignored()
+    yield DOCS / "levels.md", "levels", levels()
     for lock in LOCKS.values():
         if lock.is_tracer:
             continue

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of the locks are consistent, and a user's words become operations."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from bpflock.errors import UsageError
 from bpflock.locks import LOCKS, find_lock
-from bpflock.locks.model import Lock, Profile
+from bpflock.locks.model import Level, Lock, Profile, Settings
 
 _BPF = Path(__file__).parents[3] / "bpf"
 _ALL = pytest.mark.parametrize("lock", LOCKS.values(), ids=list(LOCKS))
@@ -116,3 +117,21 @@ def test_find_lock() -> None:
     with pytest.raises(UsageError) as caught:
         find_lock("kimglok")
     assert caught.value.hint == "did you mean 'kimglock'?"
+
+
+@_ALL
+def test_every_level_says_what_the_lock_is(lock: Lock) -> None:
+    assert list(lock.levels) == list(Level)
+    for settings in lock.levels.values():
+        assert lock.settings(settings.profile, settings.block, settings.allow) == settings
+    assert lock.levels[Level.PRIVILEGED] == Settings(lock.default)
+
+
+@_ALL
+def test_no_level_is_laxer_than_the_one_before(lock: Lock) -> None:
+    strictness = [Profile.NONE, Profile.ALLOW, Profile.BASELINE, Profile.RESTRICTED, Profile.FILTER, Profile.ALL]
+    settings = [lock.levels[level] for level in Level]
+    for laxer, stricter in itertools.pairwise(settings):
+        assert strictness.index(laxer.profile) <= strictness.index(stricter.profile)
+        assert set(laxer.block) <= set(stricter.block)
+        assert laxer.profile is not Profile.BASELINE or set(stricter.allow) <= set(laxer.allow)

@@ -36,7 +36,11 @@ _MAX_PLACE = (1 << 24) - 1
 
 
 class AutomatonError(UsageError):
-    """The patterns need too many states."""
+    """The patterns need too many states. `patterns`: those that are most to blame."""
+
+    def __init__(self, message: str, *, hint: str, patterns: Iterable[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.patterns = tuple(patterns)
 
 
 @dataclass(frozen=True)
@@ -280,10 +284,12 @@ def _too_many(trie: _Trie, states: Sequence[tuple[int, ...]]) -> AutomatonError:
     counts: Counter[str] = Counter()
     for nodes in states[-1000:]:
         counts.update({trie.pattern[node] for node in nodes})
-    worst = [f"'{pattern}'" for pattern, _ in counts.most_common(4)]
+    worst = [pattern for pattern, _ in counts.most_common(4)]
+    named = ", ".join(f"'{pattern}'" for pattern in worst)
     return AutomatonError(
-        f"these patterns together need more than {len(states) - 1} states: {', '.join(worst)}",
+        f"these patterns together need more than {len(states) - 1} states: {named}",
         hint="give some of them a longer beginning without wildcards, or fewer '**' and '?' in a row",
+        patterns=worst,
     )
 
 

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of a policy set, read step by step as bpf/policy.h says, without a look at the policies."""
+
+import ipaddress
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bpflock.policy import automaton, tables
+from bpflock.policy.evaluate import (
+    CapabilityRequest,
+    FileRequest,
+    NetRequest,
+    OperationRequest,
+    Peer,
+    ProcRequest,
+    PtraceRequest,
+    Request,
+    SignalRequest,
+)
+from bpflock.policy.model import Who
+from bpflock.policy.tables import Kind, Tables
+
+_WORD = struct.Struct("<I")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`allow`, `audit`, `taint`: which bits of the access the rules allow, audit, and taint on."""
+
+    allow: int
+    audit: int
+    taint: int
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    tables: Tables
+
+    def _word(self, cell: int, index: int = 0) -> int:
+        offset = cell * tables.CELL.size + index * _WORD.size
+        value: int = _WORD.unpack_from(self.tables.rights, offset)[0]
+        return value
+
+    @property
+    def header(self) -> tuple[int, ...]:
+        return tables.HEADER.unpack_from(self.tables.rights)
+
+    def label(self, path: bytes) -> int:
+        return automaton.run(self.tables.automaton, path)
+
+    def profile(self, number: int) -> tuple[int, ...]:
+        """flags, used, first, count"""
+        return tables.PROFILE.unpack_from(self.tables.rights, (self.header[1] + number) * tables.CELL.size)
+
+    def profile_of(self, executable: bytes) -> int:
+        return self._word(self.header[2], self.label(executable))
+
+    def rights(self, row: int, label: int) -> tuple[int, ...]:
+        """allow, audit, taint, contexts"""
+        _, _, _, pages, per_row, _, labels, rows = self.header
+        assert row < rows and label < labels
+        page = self._word(pages, row * per_row + label // tables.PAGE_CELLS)
+        return tables.RIGHTS.unpack_from(self.tables.rights, (page + label % tables.PAGE_CELLS) * tables.CELL.size)
+
+    def file(self, profile: int, path: bytes, functions: frozenset[int] = frozenset()) -> Verdict:
+        """All rights of a profile on a path, and the flags of exec in `taint`."""
+        allow, audit, taint, contexts = self.rights(profile, self.label(path))
+        first = self.header[5] + (contexts & 0xFFFFFF)
+        for index in range(first, first + (contexts >> 24)):
+            one, two, more, also = tables.CONTEXT.unpack_from(self.tables.rights, index * tables.CELL.size)
+            if functions.issuperset({one, two} - {0}):
+                allow |= more
+                audit |= also
+        flags = tables.EXEC_TRANSITION | tables.EXEC_UNTAINT
+        return Verdict(allow, audit & ~flags, taint | audit & flags)
+
+    def decide(self, profile: int, request: Request, functions: frozenset[int] = frozenset()) -> Verdict:
+        """What of a request is allowed, audited, taints."""
+        asked = _asked(request)
+        if isinstance(request, FileRequest):
+            found = self.file(profile, request.path, functions)
+            allow = found.allow | (found.allow >> tables.FILE_OWN_SHIFT if request.own else 0)
+            return Verdict(asked & allow, asked & found.audit, asked & found.taint)
+        masks = {tables.EFFECT_ALLOW: 0, tables.EFFECT_AUDIT: 0, tables.EFFECT_TAINT: 0}
+        for effect, matched in self._objects(profile, request, functions):
+            for bit in masks:
+                masks[bit] |= matched if effect & bit else 0
+        return Verdict(*(asked & mask for mask in masks.values()))
+
+    def _objects(self, profile: int, request: Request, functions: frozenset[int]) -> Iterator[tuple[int, int]]:
+        _, _, first, count = self.profile(profile)
+        for index in range(first, first + count):
+            found = tables.OBJECT.unpack_from(self.tables.objects, index * tables.OBJECT.size)
+            kind, who, effect, prefix, family, type_, protocol, port_first, port_last, mask = found[:10]
+            one, two, target, addressed, extra, _, address = found[10:]
+            if kind != _KINDS[type(request)] or not functions.issuperset({one, two} - {0}):
+                continue
+            match request:
+                case NetRequest():
+                    if family not in (tables.ANY_FAMILY, request.family) or type_ not in (0, request.type):
+                        continue
+                    if protocol not in (tables.ANY_PROTOCOL, request.protocol):
+                        continue
+                    if addressed and (request.address is None or request.port is None):
+                        continue
+                    if addressed and not port_first <= (request.port or 0) <= port_last:
+                        continue
+                    if prefix and not _in_network(request.address, address, prefix):
+                        continue
+                    yield effect, mask
+                case SignalRequest(peer=peer, signal=signal):
+                    named = mask >> (signal - 1) & 1 if signal else extra & tables.SIGNAL_CHECK
+                    if named and self._is_target(who, target, peer):
+                        yield effect, 1
+                case PtraceRequest(peer=peer) | ProcRequest(peer=peer):
+                    if self._is_target(who, target, peer):
+                        yield effect, mask
+                case CapabilityRequest(capability=capability):
+                    yield effect, mask >> capability & 1
+                case OperationRequest(operation=operation):
+                    yield effect, int(bool(mask & operation))
+
+    def _is_target(self, who: int, row: int, peer: Peer) -> bool:
+        if who == tables.WHO[Who.EXE]:
+            return bool(self.rights(row, self.label(peer.executable))[0])
+        return who == tables.WHO[Who.ANY] or who in {tables.WHO[relation] for relation in peer.relations}
+
+
+_KINDS = {
+    NetRequest: Kind.NET,
+    SignalRequest: Kind.SIGNAL,
+    PtraceRequest: Kind.PTRACE,
+    ProcRequest: Kind.PROC,
+    CapabilityRequest: Kind.CAPABILITY,
+    OperationRequest: Kind.OPERATION,
+}
+
+
+def _asked(request: Request) -> int:
+    if isinstance(request, FileRequest | ProcRequest | NetRequest | PtraceRequest):
+        return int(request.access)
+    return 1
+
+
+def _in_network(address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, network: bytes, prefix: int) -> bool:
+    if address is None:
+        return False
+    size = len(address.packed) * 8
+    both = int.from_bytes(address.packed) ^ int.from_bytes(network[: len(address.packed)])
+    return both >> (size - prefix) == 0

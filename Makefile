@@ -30,6 +30,7 @@ help: ## list the targets
 	@echo
 	@echo 'KERNEL=6.1|6.12|newest|5.10 chooses the kernel of run, bench and kernel-test;'
 	@echo 'TESTS="-k kimglock" passes arguments to pytest.'
+	@echo 'Kernel tests that passed run again when something has changed, or with FORCE=1.'
 
 build: $(BUILT) $(ATTACK) ## compile, and install into .venv
 	@:
@@ -89,7 +90,8 @@ unit: build ## tests that need no kernel
 
 kernel-test: build ## tests on real kernels, in virtual machines
 	@scripts/setup vm test
-	@$(BIN)/python -m vm.suite $(if $(filter command environment,$(firstword $(origin KERNEL))),--kernel $(KERNEL)) -- $(TESTS)
+	@$(BIN)/python -m vm.suite $(if $(FORCE),--force) \
+		$(if $(filter command environment,$(firstword $(origin KERNEL))),--kernel $(KERNEL)) -- $(TESTS)
 
 bench: build ## what the hooks cost, in instructions
 	@scripts/setup vm

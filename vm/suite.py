@@ -4,7 +4,10 @@
     python -m vm.suite                      everything
     python -m vm.suite --kernel 6.1         tests/kernel on this kernel only
     python -m vm.suite -- -k kimglock       with arguments for pytest
+    python -m vm.suite --force              also what has passed and has not changed since
 
+A suite that passed as a whole is not run again while nothing has changed that it depends on (`vm.passed`),
+except with --force, with arguments for pytest, and in CI ($CI is set).
 Lines of output carry the name of their guest. Results are left as JUnit XML in build/reports/.
 """
 
@@ -24,7 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import guest, kernels, qemu
+from vm import guest, kernels, passed, qemu
 from vm.cli import terminal_environment
 from vm.errors import VmError, say
 
@@ -93,10 +96,20 @@ class Outcome:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for, for all suites."""
+
+    extra: Sequence[str]  # arguments for pytest
+    cpus: int  # of each guest
+    force: bool  # run also what passed and has not changed since
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m vm.suite", description="Test on real kernels.")
     parser.add_argument("--kernel", action="append", default=[], help="only tests/kernel, on this one")
     parser.add_argument("--smp", type=int, default=_CPUS, help="CPUs of a guest (default: %(default)s)")
+    parser.add_argument("--force", action="store_true", help="run also what passed and has not changed since")
     parser.add_argument("pytest", nargs="*", metavar="ARG", help="for pytest, after --")
     args = parser.parse_args(argv)
     only_kernels = bool(args.kernel or args.pytest)
@@ -104,7 +117,7 @@ def main(argv: list[str] | None = None) -> int:
     if not only_kernels:
         suites += _BOOTS
     try:
-        outcomes = _run_all(suites, args.pytest, args.smp)
+        outcomes = _run_all(suites, Plan(args.pytest, args.smp, args.force or bool(os.environ.get("CI"))))
     except VmError as error:
         sys.stderr.write(error.render() + "\n")
         return 125
@@ -115,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 
 
-def _run_all(suites: Sequence[Suite], extra: Sequence[str], cpus: int) -> list[Outcome]:
+def _run_all(suites: Sequence[Suite], plan: Plan) -> list[Outcome]:
     # One after the other: downloads do not get faster side by side, only less readable.
     found = {name: kernels.fetch(name) for name in dict.fromkeys(suite.kernel for suite in suites)}
     # The guest cannot write bytecode, and compiling is slow in there.
@@ -124,7 +137,7 @@ def _run_all(suites: Sequence[Suite], extra: Sequence[str], cpus: int) -> list[O
     stop = threading.Event()
     output = Output(width=max(len(suite.name) for suite in suites))
     with ThreadPoolExecutor(max_workers=_GUESTS) as pool:
-        futures = [pool.submit(_run, suite, found[suite.kernel], extra, cpus, output, stop) for suite in suites]
+        futures = [pool.submit(_run, suite, found[suite.kernel], plan, output, stop) for suite in suites]
         try:
             return [future.result() for future in futures]
         except BaseException:
@@ -136,22 +149,47 @@ def _run_all(suites: Sequence[Suite], extra: Sequence[str], cpus: int) -> list[O
 def _run(
     suite: Suite,
     kernel: kernels.Kernel,
-    extra: Sequence[str],
-    cpus: int,
+    plan: Plan,
     output: Output,
     stop: threading.Event,
 ) -> Outcome:
     if not suite.tests.is_dir():
         return Outcome(suite, False, f"there is no directory {suite.tests}", kernel.release)
+    if plan.extra:
+        return _boot(suite, kernel, plan, output, stop)
+    before = _key(suite, kernel, plan)
+    if not plan.force and (kept := passed.recall(passed.PASSED, suite.name, before)):
+        output.line(suite.name, f"unchanged since it passed at {kept.when}: not run again (make test FORCE=1 runs it)")
+        return Outcome(suite, True, f"{kept.summary}, at {kept.when}; unchanged since, not run again", kernel.release)
+    outcome = _boot(suite, kernel, plan, output, stop)
+    if not outcome.passed:
+        passed.forget(passed.PASSED, suite.name)
+    elif before is not None and _key(suite, kernel, plan) == before:
+        # Else something changed meanwhile: who knows what the suite saw of it.
+        passed.keep(passed.PASSED, suite.name, before, outcome.summary)
+    return outcome
+
+
+def _key(suite: Suite, kernel: kernels.Kernel, plan: Plan) -> str | None:
+    return passed.key(Path.cwd(), repr(suite), kernel.release, f"{plan.cpus} CPUs")
+
+
+def _boot(
+    suite: Suite,
+    kernel: kernels.Kernel,
+    plan: Plan,
+    output: Output,
+    stop: threading.Event,
+) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="bpflock-suite-") as directory:
         share = Path(directory)
         # One -v lifts a configured -q to a line for each file: that is the progress.
         command = [sys.executable, "-m", "pytest", str(suite.tests), "-v", "-p", "no:cacheprovider"]
-        command += [f"--junit-xml={guest.SHARE}/junit.xml", *extra]
+        command += [f"--junit-xml={guest.SHARE}/junit.xml", *plan.extra]
         job = guest.Job(
             command,
             lsm=suite.lsm,
-            machine=qemu.Machine(cpus),
+            machine=qemu.Machine(plan.cpus),
             timeout=suite.timeout,
             env={**terminal_environment(), "BPFLOCK_BOOT": suite.boot},
             share=share,

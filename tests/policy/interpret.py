@@ -8,13 +8,16 @@ from dataclasses import dataclass
 
 from bpflock.policy import automaton, tables
 from bpflock.policy.evaluate import (
+    Access,
     CapabilityRequest,
+    Decision,
     FileRequest,
     NetRequest,
     OperationRequest,
     Peer,
     ProcRequest,
     PtraceRequest,
+    Reason,
     Request,
     SignalRequest,
 )
@@ -87,6 +90,20 @@ class Interpreter:
             for bit in masks:
                 masks[bit] |= matched if effect & bit else 0
         return Verdict(*(asked & mask for mask in masks.values()))
+
+    def decision(self, profile: int, access: Access, functions: frozenset[int] = frozenset()) -> Decision:
+        """The decision on an access of a subject under a profile; without the rule."""
+        subject, request = access.subject, access.request
+        flags = self.profile(profile)[0]
+        found = self.decide(profile, request, functions)
+        if flags & tables.PROFILE_TAINTS and not subject.tainted:
+            taints = bool(found.taint)
+            return Decision(True, Reason.TAINTING if taints else Reason.UNTAINTED, taints=taints)
+        missing = _asked(request) & ~found.allow
+        if missing:
+            complains = bool(flags & tables.PROFILE_COMPLAINS)
+            return Decision(complains, Reason.COMPLAINED if complains else Reason.DENIED, missing=missing)
+        return Decision(True, Reason.ALLOWED, audited=bool(found.audit))
 
     def _objects(self, profile: int, request: Request, functions: frozenset[int]) -> Iterator[tuple[int, int]]:
         _, _, first, count = self.profile(profile)

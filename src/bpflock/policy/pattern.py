@@ -271,10 +271,11 @@ def matches(pattern: str, path: bytes) -> bool:
     This is the definition of what patterns mean; the automaton must agree with it.
     """
     path = path.replace(b"\1", b"\2")
-    return any(_matches(tokens, path) for tokens in parse(pattern))
+    return any(matches_tokens(tokens, path) for tokens in parse(pattern))
 
 
-def _matches(tokens: Tokens, path: bytes) -> bool:
+def matches_tokens(tokens: Tokens, path: bytes) -> bool:
+    """Whether one expansion of a pattern matches a path, in which byte 1 is byte 2 already."""
     if path == b"/":
         return tokens == (SLASH,)
     ends = {0}  # how much of the path the tokens so far can match

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.patterns import policies
 from bpflock.kernel._libbpf import ffi, lib
 from bpflock.kernel.btf import Types
 from bpflock.policy import model, tables
+from bpflock.policy import pattern as patterns
 from bpflock.policy.automaton import AutomatonError
+from bpflock.policy.evaluate import Access, FileRequest, Subject, evaluate
 from bpflock.policy.model import (
     CapabilityObject,
     Effect,
@@ -301,3 +304,19 @@ def test_rules_used_alike_share_labels_and_explain_themselves() -> None:
     }
     label = Interpreter(compiled).label(b"/data/8")
     assert rules[8] in compiled.file_rules(1, label) and rules[7] not in compiled.file_rules(1, label)
+
+
+def test_many_patterns_stay_small() -> None:
+    """How small, and how long it takes: python -m bench.patterns"""
+    policy = policies(2000)
+    numbering = Numbering()
+    numbering.extend(policy)
+    compiled = compile_policy(policy, numbering, 1)
+    assert len(compiled.automaton) + len(compiled.rights) < 10_000_000 * 2000 / 10_000
+    read = Interpreter(compiled)
+    for number, profile in compiled.profiles.items():
+        for rule in profile.rules[::9]:
+            assert isinstance(rule.object, FileObject)
+            path = min(patterns.exact(rule.object.pattern) or (b"/etc/ld.so.cache",))
+            verdict = evaluate(Access(Subject(profile), FileRequest(path, READ)))
+            assert bool(read.file(number, path).allow & READ) is verdict.allowed

@@ -5,9 +5,9 @@ import argparse
 import json
 import sys
 
-from bench import build
+from bench import build, daemon
 from bench.measure import measure
-from bench.report import as_json, as_text, verdicts
+from bench.report import as_json, as_text, start_verdicts, verdicts
 from bpflock.errors import BpflockError
 from bpflock.kernel import host, pins
 
@@ -23,12 +23,18 @@ def main() -> int:
             raise BpflockError("the workload is not compiled", hint="python -m bench.build")
         if pins.ROOT.exists():
             raise BpflockError("bpflock is active here", hint="measure in a virtual machine: make bench")
-        results = measure(lambda text: _say(f"bench: {text}"))
+        start = daemon.measure(_progress)
+        results = measure(_progress)
     except BpflockError as error:
         _say(f"bench: error: {error}" + (f"\n  hint: {error.hint}" if error.hint else ""))
         return 2
-    sys.stdout.write((json.dumps(as_json(results), indent=2) if args.json else as_text(results)) + "\n")
-    return 1 if args.check and not all(verdict.met for verdict in verdicts(results)) else 0
+    sys.stdout.write((json.dumps(as_json(results, start), indent=2) if args.json else as_text(results, start)) + "\n")
+    met = [verdict.met for verdict in verdicts(results)] + [verdict.met for verdict in start_verdicts(start)]
+    return 1 if args.check and not all(met) else 0
+
+
+def _progress(text: str) -> None:
+    _say(f"bench: {text}")
 
 
 def _say(text: str) -> None:

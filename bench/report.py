@@ -6,9 +6,12 @@ import platform
 from collections.abc import Iterator
 from typing import Any
 
+from bench.daemon import Start
 from bench.measure import CONFIGURATIONS, OPERATIONS, Operation, Results
 
 MAX_RATIO = 1.5
+MAX_START = 2_000_000_000  # instructions: two seconds of a processor that does one in a nanosecond
+MAX_RESIDENT = 40_000  # kB
 _BASE, _EMPTY, _LOCKED = "nothing", "empty x N", "baseline"
 
 
@@ -41,6 +44,29 @@ def verdicts(results: Results) -> Iterator[Verdict]:
             )
 
 
+@dataclasses.dataclass(frozen=True)
+class StartVerdict:
+    """Of the daemon: what it takes, and what it may."""
+
+    what: str
+    took: int
+    limit: int
+    unit: str
+
+    @property
+    def met(self) -> bool:
+        return self.took < self.limit
+
+
+def start_verdicts(start: Start) -> tuple[StartVerdict, StartVerdict]:
+    return (
+        StartVerdict(
+            "from start to enforced", start.instructions // 1_000_000, MAX_START // 1_000_000, "M instructions"
+        ),
+        StartVerdict("resident memory", start.resident, MAX_RESIDENT, "kB"),
+    )
+
+
 def added(results: Results, configuration: str, operation: Operation) -> float:
     """Instructions, compared with no BPF program."""
     return results[configuration][operation.name].instructions - results[_BASE][operation.name].instructions
@@ -50,7 +76,7 @@ def _signed(number: float) -> str:
     return f"{number:+.0f}" if number else "0"
 
 
-def as_json(results: Results) -> dict[str, Any]:
+def as_json(results: Results, start: Start) -> dict[str, Any]:
     return {
         "kernel": platform.release(),
         "unit": "guest instructions",
@@ -60,11 +86,12 @@ def as_json(results: Results) -> dict[str, Any]:
             name: {operation: dataclasses.asdict(sample) for operation, sample in found.items()}
             for name, found in results.items()
         },
+        "daemon": [{**dataclasses.asdict(each), "met": each.met} for each in start_verdicts(start)],
         "verdicts": [dataclasses.asdict(verdict) for verdict in verdicts(results)],
     }
 
 
-def as_text(results: Results) -> str:
+def as_text(results: Results, start: Start) -> str:
     shown = [each for each in CONFIGURATIONS if each.name != _BASE]
     width = max(len(each.name) for each in OPERATIONS)
     lines = [f"Linux {platform.release()}: instructions of one operation, and what is added to them", ""]
@@ -79,4 +106,8 @@ def as_text(results: Results) -> str:
     for verdict in verdicts(results):
         ratio = "" if verdict.ratio is None else f"{verdict.ratio:.2f}"
         lines.append(f"{'ok' if verdict.met else 'MISSED':8}{verdict.operation:{width}}{ratio:>6}  {verdict.text}")
+    lines += ["", "the daemon, with all locks and execsnoop"]
+    for found in start_verdicts(start):
+        word = "ok" if found.met else "MISSED"
+        lines.append(f"{word:8}{found.what:{width}}{found.took:>6}  {found.unit}, limit {found.limit}")
     return "\n".join(lines)

@@ -190,6 +190,7 @@ struct bpflock_counter {
 struct bpflock_shared {
 	__u64 cgroups;	/* entries in bpflock_cgroupmap: while it is 0, no hook searches the map */
 	__u64 init_nsproxy; /* address of the namespaces that the first task has, or NO_NSPROXY */
+	__u64 canary;	/* a task is a canary: while it is 0, no hook asks whether its task is */
 };
 #define NO_NSPROXY 1
 

@@ -27,10 +27,10 @@ int BPF_PROG(bpfrestrict_bpf, int cmd)
 	enum bpflock_reason reason;
 
 	if (unlikely(op >= OP_EXTRA)) {
-		struct bpflock_own *own = own_task(task);
+		struct bpflock_own *own = canary(task);
 
-		/* Only a command that does not exist may be the canary's: the others save the look-up. */
-		if (is_canary(own))
+		/* Only a command that does not exist may be the canary's. */
+		if (own)
 			return answer_canary(own, LOCK_BPFRESTRICT);
 		op = OP_OTHER;
 	}
@@ -48,15 +48,16 @@ int BPF_PROG(bpfrestrict_bpf, int cmd)
 SEC("lsm/locked_down")
 int BPF_PROG(bpfrestrict_locked_down, enum lockdown_reason what, int ret)
 {
+	if (ret)
+		return ret;
+	if (likely(what != bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_BPF_WRITE_USER)))
+		return ignore(LOCK_BPFRESTRICT);
+
 	struct access access = {
 		.lock = LOCK_BPFRESTRICT,
 		.type = EVENT_LSM_LOCKED_DOWN,
 		.op = BPFRESTRICT_BPF_WRITE,
 	};
 
-	if (ret)
-		return ret;
-	if (what != bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_BPF_WRITE_USER))
-		return ignore(LOCK_BPFRESTRICT);
 	return enforce(&access);
 }

@@ -386,9 +386,15 @@ static __always_inline int conclude(struct task_struct *task, const struct acces
  * The canary is denied by every hook of one lock, without a side effect, to prove that the hook fires; its errno tells
  * it from every other denial. The hooks of other locks let it pass, or it could not reach the one it is for.
  */
-static __always_inline bool is_canary(const struct bpflock_own *own)
+static __always_inline struct bpflock_own *canary(struct task_struct *task)
 {
-	return own && own->canary;
+	struct bpflock_own *own;
+
+	/* One load where a look-up would be the most expensive part of the hook. */
+	if (likely(!shared.canary))
+		return 0;
+	own = own_task(task);
+	return own && own->canary ? own : 0;
 }
 
 static __always_inline int answer_canary(const struct bpflock_own *own, enum bpflock_lock lock)
@@ -406,9 +412,9 @@ static __always_inline int answer_canary(const struct bpflock_own *own, enum bpf
 static __always_inline int enforce(const struct access *access)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct bpflock_own *own = own_task(task);
+	struct bpflock_own *own = canary(task);
 
-	if (is_canary(own))
+	if (own)
 		return answer_canary(own, access->lock);
 	return conclude(task, access, decide(task, access->op));
 }
@@ -419,9 +425,9 @@ static __always_inline int enforce(const struct access *access)
  */
 static __always_inline int ignore(enum bpflock_lock lock)
 {
-	struct bpflock_own *own = own_task(bpf_get_current_task_btf());
+	struct bpflock_own *own = canary(bpf_get_current_task_btf());
 
-	return is_canary(own) ? answer_canary(own, lock) : 0;
+	return own ? answer_canary(own, lock) : 0;
 }
 
 #endif

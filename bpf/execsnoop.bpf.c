@@ -14,11 +14,11 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(execsnoop_sched_process_exec, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
 	struct access access = { .lock = LOCK_EXECSNOOP, .name = bprm->filename };
-	struct bpflock_own *own = bpf_task_storage_get(&bpflock_own, bpf_get_current_task_btf(), 0, 0);
+	struct bpflock_own *own = shared.canary ? bpf_task_storage_get(&bpflock_own, bpf_get_current_task_btf(), 0, 0) : 0;
 	struct bpflock_counter *counter;
 
 	/* The canary's own exec: its mark is from before, and this one has dropped it. */
-	if (is_canary(own) && own->exec_id + 1 == task->self_exec_id) {
+	if (own && own->canary && own->exec_id + 1 == task->self_exec_id) {
 		answer_canary(own, LOCK_EXECSNOOP);
 		return 0;
 	}

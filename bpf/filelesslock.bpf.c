@@ -24,6 +24,7 @@
 #define HUGETLBFS_MAGIC 0x958458f6
 #define MOUNTS_MAX 65536
 #define MOUNTS_MAX_OLD 64 /* without bpf_loop(), before 5.17 */
+#define MOUNTS_NEAR 3 /* looked at without a loop */
 
 #define FILELESS_NONE OP_OTHER /* not an operation: the file is not fileless */
 
@@ -79,7 +80,20 @@ static __noinline bool on_shm(struct super_block *sb)
 	struct walk walk = {};
 
 	if (bpf_core_field_exists(struct mount___chain, mnt_next_for_sb)) {
-		walk.next = BPF_CORE_READ((struct super_block___chain *)sb, s_mounts);
+		struct mount___chain *mount = ((struct super_block___chain *)sb)->s_mounts;
+
+		/* The chain has the kernel's types: for the few mounts that most superblocks have, plain loads will do. */
+		for (int i = 0; i < MOUNTS_NEAR; i++) {
+			struct dentry *mountpoint;
+
+			if (!mount)
+				return false;
+			mountpoint = ((struct mount *)mount)->mnt_mountpoint;
+			if (mountpoint->d_name.len == 3 && is_shm(mountpoint))
+				return true;
+			mount = mount->mnt_next_for_sb;
+		}
+		walk.next = mount;
 	} else {
 		struct list_head *head = (void *)sb + bpf_core_field_offset(struct super_block___list, s_mounts);
 

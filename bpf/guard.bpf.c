@@ -40,6 +40,8 @@ int BPF_PROG(guard_task_prctl, int option, unsigned long arg2, unsigned long arg
 		return ret;
 	task = bpf_get_current_task_btf();
 	shared.init_nsproxy = init_nsproxy(task);
+	/* User space has one canary at a time, and each ends with a task that enters in another way. */
+	shared.canary = arg5 >= ENTER_CANARY;
 	if (arg5 == ENTER_LEAVE) {
 		bpf_task_storage_delete(&bpflock_own, task);
 		return -EALREADY;

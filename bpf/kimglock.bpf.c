@@ -70,25 +70,27 @@ __noinline u32 operation_of(u32 what)
 SEC("lsm/locked_down")
 int BPF_PROG(kimglock_locked_down, enum lockdown_reason what, int ret)
 {
-	struct access access = {
-		.lock = LOCK_KIMGLOCK,
-		.type = EVENT_LSM_LOCKED_DOWN,
-		.op = operation_of(what),
-	};
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct bpflock_own *own;
 	enum bpflock_reason reason;
+	struct bpflock_own *own;
+	u32 op;
 
 	if (ret)
 		return ret;
-	own = own_task(task);
-	if (is_canary(own))
+	own = canary(task);
+	if (own)
 		return answer_canary(own, LOCK_KIMGLOCK);
-	reason = decide(task, access.op);
+	op = operation_of(what);
+	reason = decide(task, op);
 	/* bpflock's own programs read the kernel: without this, no lock could be loaded after this one. */
-	if (own && denies(reason) && access.op == KIMGLOCK_BPF_READ)
+	if (denies(reason) && op == KIMGLOCK_BPF_READ && own_task(task))
 		reason = REASON_ALLOW_BPFLOCK;
-	return conclude(task, &access, reason);
+	if (repeats(task, op, 0, reason))
+		return 0;
+	/* Only now, off the hot path. */
+	struct access access = { .lock = LOCK_KIMGLOCK, .type = EVENT_LSM_LOCKED_DOWN, .op = op };
+
+	return settle(task, &access, reason);
 }
 
 /* Whether the dentry's name is one of a PCI function's, like 0000:00:1f.2 (the domain may be longer). */

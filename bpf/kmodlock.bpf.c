@@ -76,15 +76,18 @@ int BPF_PROG(kmodlock_kernel_module_request, char *module, int ret)
 SEC("lsm/locked_down")
 int BPF_PROG(kmodlock_locked_down, enum lockdown_reason what, int ret)
 {
-	struct access access = { .lock = LOCK_KMODLOCK, .type = EVENT_LSM_LOCKED_DOWN };
+	bool parameters = what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_MODULE_PARAMETERS);
 
 	if (ret)
 		return ret;
-	if (what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_MODULE_SIGNATURE))
-		access.op = KMODLOCK_UNSIGNED_MODULE;
-	else if (what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_MODULE_PARAMETERS))
-		access.op = KMODLOCK_UNSAFE_MODULE_PARAMETERS;
-	else
+	if (likely(!parameters && what != bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_MODULE_SIGNATURE)))
 		return ignore(LOCK_KMODLOCK);
+
+	struct access access = {
+		.lock = LOCK_KMODLOCK,
+		.type = EVENT_LSM_LOCKED_DOWN,
+		.op = parameters ? KMODLOCK_UNSAFE_MODULE_PARAMETERS : KMODLOCK_UNSIGNED_MODULE,
+	};
+
 	return enforce(&access);
 }

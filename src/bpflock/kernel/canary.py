@@ -147,11 +147,14 @@ def provoke(hook: str, key: bytes, lock: str) -> bool:
             _WAYS[hook]()
         return True
     entrance = ffi.new("long[]", own.entrance(key, lock))
-    if hook in _PROGRAMS:
-        with _memfd(_PROGRAMS[hook]()) as fd:
-            lib.bl_exec_as(entrance, fd, ffi.NULL)
-        return True
-    if hook == "tp_btf/sched_process_exec" and Path("/bin/true").exists():
-        lib.bl_exec_as(entrance, -1, b"/bin/true")
-        return True
-    return False
+    try:
+        if hook in _PROGRAMS:
+            with _memfd(_PROGRAMS[hook]()) as fd:
+                lib.bl_exec_as(entrance, fd, ffi.NULL)
+            return True
+        if hook == "tp_btf/sched_process_exec" and Path("/bin/true").exists():
+            lib.bl_exec_as(entrance, -1, b"/bin/true")
+            return True
+        return False
+    finally:
+        own.enter(key)  # the child has ended: no task is a canary any more

@@ -23,7 +23,7 @@ ATTACK := build/attack
 CHECKED := $(wildcard src/bpflock vm bench tests)
 LSM := /sys/kernel/security/lsm
 
-.PHONY: help build run test lint unit kernel-test bench wheel clean
+.PHONY: help build run test lint unit kernel-test image-test bench man wheel clean
 
 help: ## list the targets
 	@sed -En 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -75,7 +75,7 @@ tour: build
 	@echo 'run: booting a virtual machine for a tour of bpflock, about a minute without KVM'
 	@$(BIN)/python -m vm run --kernel $(KERNEL) -- $(BIN)/python -m tour
 
-test: ## lint, unit tests, and the kernel tests on all kernels
+test: ## lint, unit tests, and the tests in virtual machines on all kernels
 	@$(MAKE) lint
 	@$(MAKE) unit
 	@$(MAKE) kernel-test
@@ -89,8 +89,15 @@ unit: build ## tests that need no kernel
 	$(BIN)/python -m pytest tests/unit $(TESTS)
 
 kernel-test: build ## tests on real kernels, in virtual machines
-	@scripts/setup vm test
+	@scripts/setup vm test image
+	@$(MAKE) -s wheel | tail -1
 	@$(BIN)/python -m vm.suite $(if $(FORCE),--force) \
+		$(if $(filter command environment,$(firstword $(origin KERNEL))),--kernel $(KERNEL)) -- $(TESTS)
+
+image-test: build ## tests under systemd, in a virtual machine
+	@scripts/setup vm image
+	@$(MAKE) -s wheel | tail -1
+	@$(BIN)/python -m vm.suite --image $(if $(FORCE),--force) \
 		$(if $(filter command environment,$(firstword $(origin KERNEL))),--kernel $(KERNEL)) -- $(TESTS)
 
 bench: build ## what the hooks cost, in instructions
@@ -98,7 +105,14 @@ bench: build ## what the hooks cost, in instructions
 	@$(BIN)/python -m bench.build
 	@$(BIN)/python -m vm run --icount --kernel $(KERNEL) -- $(BIN)/python -m bench
 
-wheel: build ## a wheel in dist/
+man: build ## manual pages and completion scripts in build/, for the wheel
+	@$(BIN)/python -m bpflock.cli.manual build/man
+	@mkdir -p build/completion/bash build/completion/zsh build/completion/fish
+	@$(BIN)/bpflock completion bash >build/completion/bash/bpflock
+	@$(BIN)/bpflock completion zsh >build/completion/zsh/_bpflock
+	@$(BIN)/bpflock completion fish >build/completion/fish/bpflock.fish
+
+wheel: build man ## a wheel in dist/
 	$(PIP) wheel --no-deps --no-build-isolation -w dist .
 
 clean: ## remove what was built, .venv too; kernels stay in the cache

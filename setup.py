@@ -71,7 +71,22 @@ class BuildPy(build_py):
         super().run()
 
 
+def data_files() -> list[tuple[str, list[str]]]:
+    """What `make man` generated: it needs the package, so it cannot be made here."""
+    generated = {
+        "share/man/man8": "man/*.8",
+        "share/bash-completion/completions": "completion/bash/*",
+        "share/zsh/site-functions": "completion/zsh/*",
+        "share/fish/vendor_completions.d": "completion/fish/*",
+    }
+    return [
+        (directory, sorted(str(path.relative_to(ROOT)) for path in (ROOT / "build").glob(pattern)))
+        for directory, pattern in generated.items()
+    ]
+
+
 setup(
+    data_files=data_files(),
     cmdclass={"build_py": BuildPy},
     cffi_modules=["src/bpflock/kernel/_libbpf_build.py:ffibuilder"],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 
-from vm import cache, qemu
+from vm import cache, kernels, qemu
 from vm.cpio import Archive
 from vm.errors import BootError, GuestDied, GuestTimeout, VmError
 from vm.kernels import Kernel
@@ -67,6 +67,8 @@ class Job:
     timeout: float = DEFAULT_TIMEOUT  # seconds for the command, without the boot
     env: Mapping[str, str] = field(default_factory=dict)
     share: Path | None = None  # a host directory, to be written in the guest at SHARE
+    image: Path | None = None  # the root file system, in place of the host's root: see vm/image.py
+    prepare: str = ""  # for a guest with an image: a shell script that runs on it before systemd does
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,14 @@ def run(
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bpflock-vm-")))
         initramfs, console, log = scratch / "initramfs", scratch / "console", scratch / "qemu.log"
-        initramfs.write_bytes(kernel.boot_modules.read_bytes() + _own_files(kernel, job, token))
+        modules = kernel.boot_modules.read_bytes() if job.image is None else kernels.disk_modules(kernel)
+        initramfs.write_bytes(modules + _own_files(kernel, job, token))
         console.touch()
         out_read, out_write = _pipe(stack)
         err_read, err_write = _pipe(stack)
         share = job.share.resolve() if job.share else None
         ports = (out_write.fileno(), err_write.fileno())
-        files = qemu.Files(kernel.image, initramfs, console, share, *ports)
+        files = qemu.Files(kernel.image, initramfs, console, share, *ports, disk=job.image)
         args = qemu.command(job.machine, files, _command_line(job))
         if verbose:
             verbose(shlex.join(args))
@@ -244,13 +247,16 @@ def _own_files(kernel: Kernel, job: Job, token: str) -> bytes:
         "BOOT": str(kernel.boot),
         "SHARE": SHARE if job.share else "",
     }
-    visible = "".join(f"{path}\n" for path in _visible(job.cwd))
+    visible = "".join(f"{path}\n" for path in (_visible(job.cwd) if job.image is None else [_repository(job.cwd)]))
     archive = Archive()
     busybox = _busybox()
     archive.file("bin/busybox", busybox.read_bytes())
     for library in _libraries(busybox):
         archive.file(str(library).lstrip("/"), library.read_bytes())
-    archive.file("init", (here / "init.sh").read_bytes())
+    archive.file("init", (here / ("init.sh" if job.image is None else "image.sh")).read_bytes())
+    if job.image is not None:
+        archive.file("vm/prepare", job.prepare.encode())
+        archive.file("vm/service", (here / "image.service").read_bytes())
     archive.file("vm/settings", _assignments(settings).encode())
     archive.file("vm/visible", visible.encode())
     archive.file("vm/main", (here / "main.sh").read_bytes())
@@ -271,10 +277,15 @@ def _assignments(settings: Mapping[str, str]) -> str:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
 
 
+def _repository(cwd: Path) -> Path:
+    cwd = cwd.resolve()
+    return next((path for path in (cwd, *cwd.parents) if (path / ".git").exists()), cwd)
+
+
 def _visible(cwd: Path) -> list[Path]:
     """Directories to bind back because the guest covers what they lie in."""
     cwd = cwd.resolve()
-    repository = next((path for path in (cwd, *cwd.parents) if (path / ".git").exists()), cwd)
+    repository = _repository(cwd)
     # A Python below /root (pyenv) runs faster from 9p than through an overlay.
     pythons = (Path(sys.prefix), Path(sys.base_prefix))
     found: list[Path] = []

@@ -23,6 +23,8 @@ from vm.process import Ticker, run
 
 # What the guest loads before it has a root file system.
 _BOOT_MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
+# And before it has a disk; ext4 wants a checksum that it cannot name as a dependency.
+_DISK_MODULES = ("virtio_blk", "crc32c_generic", "ext4")
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ def _build(apt: Apt, release: str, packages: list[Package], stage: Path) -> None
 
     say("preparing the modules")
     run(["depmod", "-b", kernel, release], what="depmod", tick=_still("preparing"))
-    (kernel / "modules.cpio").write_bytes(_boot_modules(kernel, release))
+    (kernel / "modules.cpio").write_bytes(_boot_modules(kernel, release, _BOOT_MODULES))
     image = _find_image(tree, modules / release, release)
     if image.parent != modules / release:
         # Where tests find it, whichever way its package keeps it.
@@ -208,10 +210,15 @@ def _store_image(image: Path, kernel: Path) -> None:
         (kernel / "vmlinuz").write_bytes(packed)
 
 
-def _boot_modules(kernel: Path, release: str) -> bytes:
-    """The modules of _BOOT_MODULES with their dependencies, in `modules/`, listed in order."""
+def disk_modules(kernel: Kernel) -> bytes:
+    """As `boot_modules`, for a guest whose root is a disk."""
+    return _boot_modules(kernel.directory, kernel.release, (*_BOOT_MODULES, *_DISK_MODULES))
+
+
+def _boot_modules(kernel: Path, release: str, wanted: tuple[str, ...]) -> bytes:
+    """The modules with their dependencies, in `modules/`, listed in order."""
     files: dict[str, Path] = {}
-    for name in _BOOT_MODULES:
+    for name in wanted:
         command = ["modprobe", "-d", str(kernel), "-S", release, "--show-depends", name]
         out = run(command, what=f"looking for the kernel module {name}").decode()
         for line in out.splitlines():

@@ -35,6 +35,7 @@ class Files:
     share: Path | None
     stdout: int  # file descriptors, inherited
     stderr: int
+    disk: Path | None = None  # read only: what the guest writes goes to a temporary file
 
 
 def has_kvm() -> bool:
@@ -74,6 +75,9 @@ def command(machine: Machine, files: Files, command_line: str) -> list[str]:
     args += _folder("hostroot", Path("/"), "readonly=on,multidevs=remap")
     if files.share is not None:
         args += _folder("share", files.share, "multidevs=remap")
+    if files.disk is not None:
+        drive = f"if=virtio,format=raw,snapshot=on,cache=unsafe,file={_quoted(files.disk)}"
+        args += ["-drive", drive]
     args += ["-device", "virtio-rng-pci"]
     # A harmless PCI device with memory of its own, for tests that map PCI resources.
     args += ["-device", "edu"]

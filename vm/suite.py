@@ -3,6 +3,7 @@
 
     python -m vm.suite                      everything
     python -m vm.suite --kernel 6.1         tests/kernel on this kernel only
+    python -m vm.suite --image              tests/image, in a guest with a Debian of its own
     python -m vm.suite -- -k kimglock       with arguments for pytest
     python -m vm.suite --force              also what has passed and has not changed since
 
@@ -15,7 +16,9 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import dataclasses
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -27,7 +30,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import guest, kernels, passed, qemu
+from vm import guest, image, kernels, passed, qemu
 from vm.cli import terminal_environment
 from vm.errors import VmError, say
 
@@ -35,6 +38,8 @@ REPORTS = Path("build/reports")
 
 _KERNEL_TESTS = Path("tests/kernel")
 _BOOT_TESTS = Path("tests/boot")
+_IMAGE_TESTS = Path("tests/image")
+_PREPARE = _IMAGE_TESTS / "prepare.sh"
 _KERNELS = ("6.1", "newest")
 _TIMEOUT = 2400.0
 _BOOT_TIMEOUT = 300.0
@@ -48,7 +53,7 @@ _CPUS = max(1, min(2, _CORES // _GUESTS))
 
 @dataclass(frozen=True)
 class Suite:
-    """Tests for one boot. `boot` tells tests/boot what is special about it."""
+    """Tests for one boot. `boot` tells tests/boot what is special about it; `image`: the guest has a disk."""
 
     name: str
     kernel: str
@@ -56,8 +61,10 @@ class Suite:
     lsm: str = guest.DEFAULT_LSM
     boot: str = ""
     timeout: float = _TIMEOUT
+    image: bool = False
 
 
+_IMAGE = Suite(name="image", kernel="6.1", tests=_IMAGE_TESTS, image=True)
 _BOOTS = (
     Suite(
         name="nolsm",
@@ -108,14 +115,17 @@ class Plan:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m vm.suite", description="Test on real kernels.")
     parser.add_argument("--kernel", action="append", default=[], help="only tests/kernel, on this one")
+    parser.add_argument("--image", action="store_true", help="only tests/image")
     parser.add_argument("--smp", type=int, default=_CPUS, help="CPUs of a guest (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="run also what passed and has not changed since")
     parser.add_argument("pytest", nargs="*", metavar="ARG", help="for pytest, after --")
     args = parser.parse_args(argv)
-    only_kernels = bool(args.kernel or args.pytest)
-    suites = [Suite(name, name, _KERNEL_TESTS) for name in args.kernel or _KERNELS]
-    if not only_kernels:
-        suites += _BOOTS
+    if args.image:
+        suites = [dataclasses.replace(_IMAGE, name=f"image-{name}", kernel=name) for name in args.kernel] or [_IMAGE]
+    else:
+        suites = [Suite(name, name, _KERNEL_TESTS) for name in args.kernel or _KERNELS]
+        if not args.kernel and not args.pytest:
+            suites += [_IMAGE, *_BOOTS]
     try:
         outcomes = _run_all(suites, Plan(args.pytest, args.smp, args.force or bool(os.environ.get("CI"))))
     except VmError as error:
@@ -131,6 +141,8 @@ def main(argv: list[str] | None = None) -> int:
 def _run_all(suites: Sequence[Suite], plan: Plan) -> list[Outcome]:
     # One after the other: downloads do not get faster side by side, only less readable.
     found = {name: kernels.fetch(name) for name in dict.fromkeys(suite.kernel for suite in suites)}
+    if any(suite.image for suite in suites):
+        image.make()
     # The guest cannot write bytecode, and compiling is slow in there.
     compileall.compile_dir("src", quiet=2)
     REPORTS.mkdir(parents=True, exist_ok=True)
@@ -184,7 +196,9 @@ def _boot(
     with tempfile.TemporaryDirectory(prefix="bpflock-suite-") as directory:
         share = Path(directory)
         # One -v lifts a configured -q to a line for each file: that is the progress.
-        command = [sys.executable, "-m", "pytest", str(suite.tests), "-v", "-p", "no:cacheprovider"]
+        disk = image.make().disk if suite.image else None
+        python = sys.executable if disk is None else "/usr/bin/python3"
+        command = [python, "-m", "pytest", str(suite.tests), "-v", "-p", "no:cacheprovider"]
         command += [f"--junit-xml={guest.SHARE}/junit.xml", *plan.extra]
         job = guest.Job(
             command,
@@ -193,6 +207,8 @@ def _boot(
             timeout=suite.timeout,
             env={**terminal_environment(), "BPFLOCK_BOOT": suite.boot},
             share=share,
+            image=disk,
+            prepare=f"ROOT={shlex.quote(str(Path.cwd()))}\n{_PREPARE.read_text()}" if disk else "",
         )
         output.line(suite.name, f"booting {kernel.release}")
         try:

@@ -28,7 +28,7 @@ _COMMANDS = {
     "version": ("print the version", "bpflock.cli.version:version"),
 }
 
-_EXAMPLES = (
+EXAMPLES = (
     ("bpflock check", "what does this machine lack?"),
     ("bpflock lock kimglock --profile=baseline", "nobody in a container reads or changes the kernel's memory"),
     ("bpflock status", "what is enforced?"),
@@ -37,6 +37,9 @@ _EXAMPLES = (
 
 _INTERRUPTED = 128 + 2
 _BROKEN_PIPE = 128 + 13
+
+# What each command does, by its name.
+SUMMARIES = {name: summary for name, (summary, _) in _COMMANDS.items()}
 
 
 class _Commands(Group):
@@ -58,7 +61,7 @@ class _Commands(Group):
             formatter.write_dl([(name, summary) for name, (summary, _) in _COMMANDS.items()])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        Command("bpflock", examples=_EXAMPLES).format_epilog(ctx, formatter)
+        Command("bpflock", examples=EXAMPLES).format_epilog(ctx, formatter)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, _with_command(args))

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bpflock.errors import BpflockError
 from bpflock.kernel import own
 from bpflock.kernel._libbpf import ffi, lib
 from bpflock.kernel.btf import OBJECTS
@@ -34,9 +35,15 @@ def _read(path: str) -> None:
 
 
 def _locked_down() -> None:
-    # Reading what sleep states there are asks whether hibernation is locked down; where there is none, kcore.
+    # Reading what sleep states there are asks whether hibernation is locked down. Where there is none: tracefs, which a
+    # kernel with BPF LSM has. Not kcore, which takes a capability that nothing else here does.
     _read("/sys/power/state")
-    _read("/proc/kcore")
+    root = mount_detached("tracefs")
+    try:
+        with contextlib.suppress(OSError):
+            os.close(os.open("tracing_on", os.O_RDONLY, dir_fd=root))
+    finally:
+        os.close(root)
 
 
 def _kernel_read_file() -> None:
@@ -66,11 +73,25 @@ def _bpf() -> None:
 
 
 def _file_open() -> None:
-    # A device node without a driver's help: of an MSR device that no CPU has.
+    # Any of three, since none is on every machine: a file of debugfs; the configuration of a PCI device; the node of an
+    # MSR device that no CPU has, which takes a capability that a service need not have.
+    with contextlib.suppress(OSError, BpflockError):
+        root = mount_detached("debugfs")
+        try:
+            with os.scandir(root) as entries:
+                name = next(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+            os.close(os.open(name, os.O_RDONLY | os.O_NONBLOCK, dir_fd=root))
+        except StopIteration:
+            pass
+        finally:
+            os.close(root)
+    for path in sorted(Path("/sys/bus/pci/devices").glob("*/config"))[:1]:
+        with contextlib.suppress(OSError):
+            os.close(os.open(path, os.O_RDONLY))
     root = mount_detached("tmpfs")
     try:
-        os.mknod("msr", stat.S_IFCHR | 0o600, os.makedev(_MSR_MAJOR, 0xFFFFF), dir_fd=root)
         with contextlib.suppress(OSError):
+            os.mknod("msr", stat.S_IFCHR | 0o600, os.makedev(_MSR_MAJOR, 0xFFFFF), dir_fd=root)
             os.close(os.open("msr", os.O_RDONLY, dir_fd=root))
     finally:
         os.close(root)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bpflock under systemd, from boot on: tests/image/prepare.sh installed and enabled it before this machine booted."""
+
+import json
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import ATTACK, OUTSIDE, PATIENCE, denied, run, wait
+
+_CONFIG = Path("/etc/bpflock/bpflock.yaml")
+_UNITS = ("bpflock.service", "bpflock-early.service")
+
+
+def _properties(unit: str, *names: str) -> dict[str, str]:
+    out = run("systemctl", "show", unit, f"--property={','.join(names)}").stdout
+    return dict(line.split("=", 1) for line in out.splitlines())
+
+
+def _journal(unit: str = "bpflock.service") -> str:
+    return run("journalctl", "--no-pager", "-o", "cat", "-u", unit).stdout
+
+
+def _reload(configuration: str) -> None:
+    before = _journal().count("the configuration was reloaded")
+    _CONFIG.write_text(configuration)
+    run("systemctl", "reload", "bpflock")
+    wait(lambda: _journal().count("the configuration was reloaded") > before, _journal)
+
+
+def test_all_of_it_is_up() -> None:
+    assert run("systemctl", "is-system-running", "--wait", check=False).stdout.strip() == "running", (
+        run("systemctl", "--failed", "--no-pager").stdout + _journal() + _journal("bpflock-early.service")
+    )
+
+
+def test_locks_are_on_before_the_first_ordinary_service_starts() -> None:
+    locked = int(_properties("bpflock-early.service", "ActiveEnterTimestampMonotonic")["ActiveEnterTimestampMonotonic"])
+    assert locked > 0
+    listed = json.loads(run("systemctl", "list-units", "--type=service", "--all", "--output=json").stdout)
+    started = {}
+    for unit in (found["unit"] for found in listed):
+        found = _properties(unit, "DefaultDependencies", "ExecMainStartTimestampMonotonic")
+        if found.get("DefaultDependencies") == "yes" and int(found.get("ExecMainStartTimestampMonotonic", "0")):
+            started[unit] = int(found["ExecMainStartTimestampMonotonic"])
+    assert {"attack-at-boot.service", "dbus.service", "bpflock.service"} <= set(started)
+    assert [unit for unit, when in started.items() if when <= locked] == []
+
+
+def test_an_attack_by_a_service_at_boot_is_stopped() -> None:
+    text = Path("/run/attack-at-boot").read_text()
+    assert text.splitlines()[-1] == "1", text  # denied
+    assert "EPERM" in text
+
+
+def test_the_daemon_adopted_what_was_pinned_early() -> None:
+    journal = _journal()
+    assert "adopted: profile=baseline (profile: level baseline" in journal
+    assert "loaded:" not in journal
+    assert "enforcing kimglock, kmodlock" in journal
+
+
+@pytest.mark.parametrize("unit", _UNITS)
+def test_the_unit_scores_at_most_3(unit: str) -> None:
+    line = run("systemd-analyze", "security", "--no-pager", unit).stdout.splitlines()[-1]
+    found = re.search(r": (\d+\.\d+) ", line)
+    assert found, line
+    assert float(found[1]) <= 3.0, line
+
+
+def test_a_denial_is_in_the_journal_and_all_canaries_are_denied_in_the_sandbox() -> None:
+    assert denied(*OUTSIDE, ATTACK, "kcore")
+    assert not denied(ATTACK, "kcore")
+    wait(lambda: "comm=attack" in _journal() and "reason=denied (baseline)" in _journal(), _journal)
+    _reload("level: restricted\n")
+    assert denied(ATTACK, "kcore")
+    _reload("level: baseline\n")
+    assert not denied(ATTACK, "kcore")
+    journal = _journal()
+    assert "NOT ENFORCED" not in journal, journal
+    assert "level=error" not in journal, journal
+
+
+def test_restarts_leave_no_gap(tmp_path: Path) -> None:
+    """The attacker goes on all the time, from before the first restart to after the last."""
+    stop = tmp_path / "stop"
+    attacker = subprocess.Popen(
+        [*OUTSIDE, ATTACK, "until", stop, "kcore"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        run("systemctl", "restart", "bpflock")
+        run("systemctl", "kill", f"--signal={signal.SIGKILL.name}", "bpflock")
+        run("systemctl", "restart", "bpflock")
+        # Another constant in the program: it is replaced.
+        _CONFIG.write_text("level: baseline\nkimglock-block: kexec\n")
+        run("systemctl", "restart", "bpflock")
+        assert "replaced: profile=baseline block=kexec" in _journal()
+        run("systemctl", "restart", "bpflock-early")
+    finally:
+        stop.touch()
+    output, _ = attacker.communicate(timeout=PATIENCE)
+    found = re.search(r"attempts=(\d+) denied=(\d+) ok=0", output)
+    assert found, output
+    assert found[1] == found[2]
+    assert int(found[1]) > 100
+
+
+def test_stopping_the_daemon_ends_no_lock_and_unlock_does() -> None:
+    run("systemctl", "stop", "bpflock")
+    assert denied(*OUTSIDE, ATTACK, "kcore")
+    run("bpflock", "unlock", "--all")
+    assert not denied(*OUTSIDE, ATTACK, "kcore")

@@ -42,6 +42,7 @@ extern const struct attack kimglock_attacks[];
 extern const struct attack kmodlock_attacks[];
 extern const struct attack bpfrestrict_attacks[];
 extern const struct attack filelesslock_attacks[];
+extern const struct attack nslock_attacks[];
 extern const struct attack guard_attacks[];
 
 extern char message[1024]; /* the line */

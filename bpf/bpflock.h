@@ -31,6 +31,7 @@ enum bpflock_lock {
 	LOCK_BPFRESTRICT = 3,
 	LOCK_FILELESSLOCK = 4,
 	LOCK_EXECSNOOP = 5,
+	LOCK_NSLOCK = 6,
 };
 
 /*
@@ -128,6 +129,19 @@ enum filelesslock_op {
 	FILELESSLOCK_ANON_MAP = 4,
 };
 
+/* The types first: nslock.bpf.c counts on it. */
+enum nslock_op {
+	NSLOCK_USER = 0,
+	NSLOCK_PID = 1,
+	NSLOCK_NET = 2,
+	NSLOCK_MNT = 3,
+	NSLOCK_UTS = 4,
+	NSLOCK_IPC = 5,
+	NSLOCK_CGROUP = 6,
+	NSLOCK_TIME = 7,
+	NSLOCK_SETNS = 8,
+};
+
 enum execsnoop_op {
 	EXECSNOOP_EXECVE = 0,
 	EXECSNOOP_EXECVEAT = 1,
@@ -147,6 +161,9 @@ enum bpflock_event_type {
 	EVENT_SYSCALL_EXECVE = 11,
 	EVENT_SYSCALL_EXECVEAT = 12,
 	EVENT_CGROUP_SYSCTL = 13,
+	EVENT_LSM_TASK_ALLOC = 20,
+	EVENT_LSM_USERNS_CREATE = 21,
+	EVENT_LSM_CAPABLE = 22,
 };
 
 /* Why an access was allowed or denied. Those from REASON_DENIED_BASELINE on are denials. */

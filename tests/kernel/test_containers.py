@@ -132,3 +132,16 @@ def test_the_locks_hold_its_root(container: Container, locks: Locks) -> None:
     assert [(event.op, event.comm) for event in _of(locks.events(), "kimglock") if event.denied] == [
         ("hibernation", b"cat")
     ]
+
+
+def test_namespaces(container: Container, locks: Locks) -> None:
+    """With what the documentation says that a runtime needs, it works; what it runs makes no namespaces."""
+    locks.load("nslock", Profile.BASELINE, allow=("cgroup",))
+    container.start()
+    locks.events()
+    attempt = container.exec("/bin/attack", "unshare_user")
+    assert attempt.returncode == 1, attempt
+    assert "denied" in attempt.stdout
+    assert [event.op for event in _of(locks.events(), "nslock") if event.denied] == ["user"]
+    locks.unload("nslock")
+    assert container.exec("/bin/attack", "unshare_user").returncode == 0

@@ -15,8 +15,9 @@ from bpflock.locks.model import Profile
 
 from .conftest import ATTACK, CONTAINER, HOST, RELEASE, Attacker, Locks
 
-# Attacks that a second attempt on the same object cannot repeat, or that take seconds for what another does too.
-_NOT_HERE = {"map_freeze", "link_detach", "hibernation_disk"}
+# Attacks that a second attempt on the same object cannot repeat, that take seconds for what another does too, or that
+# do two things at once.
+_NOT_HERE = {"map_freeze", "link_detach", "hibernation_disk", "nobody_net"}
 _MODULE_ARGUMENTS = {
     "unsigned_module": "unsigned.ko",
     "insmod_unsigned": "unsigned.ko",
@@ -34,6 +35,7 @@ _OTHERS = {
     "kmodlock": ("unsafe_module_parameters", "autoload_fs"),
     "bpfrestrict": ("map_get_next_id", "prog_get_next_id"),
     "filelesslock": ("memfd_exec", "unlinked_exec"),
+    "nslock": ("unshare_uts", "unshare_ipc"),
 }
 
 
@@ -108,8 +110,17 @@ def _skip_if_not_here(case: Case, attacker: Attacker, modules: Path) -> None:
 
 
 _seen: dict[Case, str] = {}
-# Commands of bpf(2) that came after 6.1, and huge pages, which the guest may have none of.
-_MAY_BE_MISSING = {"token_create", "prog_stream_read_by_fd", "map_create_common", "memfd_hugetlb"}
+# What came after 6.1: commands of bpf(2), ways to make a mount namespace. And huge pages: the guest may have none.
+_MAY_BE_MISSING = {
+    "token_create",
+    "prog_stream_read_by_fd",
+    "map_create_common",
+    "unshare_empty",
+    "clone3_empty",
+    "open_tree_namespace",
+    "fsmount_namespace",
+    "memfd_hugetlb",
+}
 
 
 @pytest.fixture

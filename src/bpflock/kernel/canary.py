@@ -7,6 +7,7 @@ Each way is denied by the canary's own lock; were the hook dead, the call would 
 import contextlib
 import os
 import platform
+import signal
 import stat
 import struct
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ _MSR_MAJOR = 202
 _SIOCGIFINDEX = 0x8933
 _PROT_READ, _PROT_EXEC, _MAP_PRIVATE = 1, 4, 2
 _PAGE = 4096
+_CLONE_NEWUTS, _CLONE_NEWUSER = 0x04000000, 0x10000000
 
 
 def _read(path: str) -> None:
@@ -127,6 +129,23 @@ def _file_mprotect() -> None:
             syscall(lib.SYS_munmap, address, _PAGE)
 
 
+def _clone(flags: int) -> None:
+    # Number 1 is taken: after all that the flags ask for was made, there is no process.
+    number = ffi.new("int[]", [1])
+    words = [flags, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, int(ffi.cast("long", number)), 1]
+    if syscall(lib.SYS_clone3, ffi.new("long[]", words), 8 * len(words)) == 0:
+        os._exit(0)  # the child that cannot be
+
+
+def _capable() -> None:
+    # Entering a namespace takes CAP_SYS_ADMIN, even where one is already.
+    fd = os.open("/proc/thread-self/ns/uts", os.O_RDONLY)
+    try:
+        syscall(lib.SYS_setns, fd, _CLONE_NEWUTS)
+    finally:
+        os.close(fd)
+
+
 def _tiny_program() -> bytes:
     """An ELF executable that exits at once."""
     machine, code = {
@@ -153,6 +172,9 @@ _WAYS: dict[str, Way] = {
     "lsm/file_open": _file_open,
     "lsm/mmap_file": _mmap_file,
     "lsm/file_mprotect": _file_mprotect,
+    "lsm/task_alloc": lambda: _clone(_CLONE_NEWUTS),
+    "lsm/userns_create": lambda: _clone(_CLONE_NEWUSER),
+    "lsm/capable": _capable,
 }
 # What must be executed, by a child that is the canary.
 _PROGRAMS: dict[str, Callable[[], bytes]] = {

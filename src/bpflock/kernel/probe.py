@@ -119,7 +119,7 @@ def _types() -> Iterator[Finding]:
         yield Finding("kernel types", False, error.message, error.hint)
         return
     storage = "BPF_MAP_TYPE_TASK_STORAGE" in types.enum("bpf_map_type")
-    hint = "use a kernel from 5.13 on"
+    hint = "use a kernel from 6.1 on"
     yield Finding("task storage", storage, "present" if storage else "the kernel has no task storage maps", hint)
     missing = [hook for hook in _hooks() if not types.has_function(f"bpf_lsm_{hook}")]
     if missing:

@@ -181,10 +181,10 @@ static __always_inline u32 types_of(u64 flags)
 static __noinline int create(enum bpflock_event_type type, u32 types)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct bpflock_own *own = own_task(task);
+	struct bpflock_own *own = canary(task);
 	struct access access = { .lock = LOCK_NSLOCK, .type = type, .object = types };
 
-	if (is_canary(own))
+	if (own)
 		return answer_canary(own, LOCK_NSLOCK);
 	for (u32 op = 0; op < TYPES; op++) {
 		enum bpflock_reason reason;
@@ -209,11 +209,11 @@ static __noinline int create(enum bpflock_event_type type, u32 types)
 static __noinline int enter(u32 types)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct bpflock_own *own = own_task(task);
+	struct bpflock_own *own = canary(task);
 	struct access access = { .lock = LOCK_NSLOCK, .type = EVENT_LSM_CAPABLE, .op = NSLOCK_SETNS, .object = types };
 	enum bpflock_reason reason;
 
-	if (is_canary(own))
+	if (own)
 		return answer_canary(own, LOCK_NSLOCK);
 	for (u32 op = 0; op < TYPES; op++) {
 		if (types & BIT(op) && decide(task, op) == REASON_DENIED_BLOCKED) {

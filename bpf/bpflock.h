@@ -32,6 +32,7 @@ enum bpflock_lock {
 	LOCK_FILELESSLOCK = 4,
 	LOCK_EXECSNOOP = 5,
 	LOCK_NSLOCK = 6,
+	LOCK_POLICY = 12, /* no lock: the policy engine, see policy.h */
 };
 
 /*
@@ -164,6 +165,22 @@ enum bpflock_event_type {
 	EVENT_LSM_TASK_ALLOC = 20,
 	EVENT_LSM_USERNS_CREATE = 21,
 	EVENT_LSM_CAPABLE = 22,
+
+	/* Of the policy engine. Hooks named above keep their number. */
+	EVENT_LSM_PATH_UNLINK = 80,
+	EVENT_LSM_PATH_RMDIR = 81,
+	EVENT_LSM_PATH_MKDIR = 82,
+	EVENT_LSM_PATH_MKNOD = 83,
+	EVENT_LSM_PATH_SYMLINK = 84,
+	EVENT_LSM_PATH_LINK = 85,
+	EVENT_LSM_PATH_RENAME = 86,
+	EVENT_LSM_PATH_TRUNCATE = 87,
+	EVENT_LSM_PATH_CHMOD = 88,
+	EVENT_LSM_PATH_CHOWN = 89,
+	EVENT_LSM_INODE_GETATTR = 90,
+	EVENT_LSM_FILE_IOCTL = 91,
+	EVENT_LSM_FILE_RECEIVE = 92,
+	EVENT_LSM_FILE_FCNTL = 93,
 };
 
 /* Why an access was allowed or denied. Those from REASON_DENIED_BASELINE on are denials. */
@@ -174,6 +191,9 @@ enum bpflock_reason {
 	REASON_BASELINE = 4,
 	REASON_BASELINE_ALLOWED = 5,
 	REASON_TRACED = 6,
+	REASON_AUDIT_POLICY = 7,
+	REASON_TAINT_POLICY = 8,
+	REASON_COMPLAIN_POLICY = 9, /* the profile complains only: this would be denied */
 	REASON_DENIED_BASELINE = 16,
 	REASON_DENIED_RESTRICTED = 17,
 	REASON_DENIED_BLOCKED = 18,
@@ -181,6 +201,10 @@ enum bpflock_reason {
 	REASON_DENIED_CGROUP_RESTRICTED = 20,
 	REASON_DENIED_GUARD = 21,
 	REASON_DENIED_CANARY = 22,
+	REASON_DENIED_POLICY = 32,
+	REASON_DENIED_NO_PATH = 33, /* of a confined task: the file has no path in the task's mount namespace */
+	REASON_DENIED_TOO_DEEP = 34, /* its path is too long or too deep, or kept changing while it was read */
+	REASON_DENIED_NO_MEMORY = 35,
 };
 
 /* One lock's configuration, in .rodata: constant before load, so that the verifier drops what it switches off. */

@@ -4,17 +4,19 @@
 import operator
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bpflock.errors import BpflockError
-from bpflock.events.model import Event
+from bpflock.events.model import Event, PolicyDetail
 from bpflock.kernel.btf import ObjectTypes, StructLayout
 from bpflock.locks import LOCKS
+from bpflock.policy.model import FileAccess
 
 GUARD = "guard"
 GUARD_OPERATION = "ftrace_enabled"
 GUARD_TEXT = "kernel.ftrace_enabled"
+POLICY = "policy"
 
 # Of struct bpflock_event (bpf/bpflock.h), in the order in which decode() unpacks them.
 # fmt: off
@@ -92,16 +94,28 @@ def reason_text(name: str) -> str:
     return f"{head} ({rest.replace('_', ' ')})" if rest else head
 
 
+def access_names(mask: int) -> tuple[str, ...]:
+    """Accesses to files as policies write them; at least one."""
+    known = tuple(access.name.lower() for access in FileAccess if access & mask and access.name)
+    return known or (f"unknown({mask})",)
+
+
 def boot_offset() -> float:
     """Seconds from CLOCK_BOOTTIME, in which the kernel stamps records, to the time of day."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Decoder:
-    """Decodes whole records. `malformed` counts the batches whose rest could not be read; never expected."""
+    """Decodes whole records. `malformed` counts the batches whose rest could not be read; never expected.
 
-    def __init__(self, layout: StructLayout, vocabulary: Vocabulary) -> None:
+    `profiles`: the executables of the policy engine's profiles, by number, as far as they are known.
+    """
+
+    def __init__(self, layout: StructLayout, vocabulary: Vocabulary, detail: StructLayout | None = None) -> None:
         self.malformed = 0
+        self.profiles: dict[int, str] = {}
+        self._detail = detail
+        self._policy = next((number for number, name in vocabulary.locks.items() if name == POLICY), -1)
         self._compiled = layout.compile()
         self._pick = _picker(layout)
         self._vocabulary = vocabulary
@@ -110,7 +124,8 @@ class Decoder:
     @classmethod
     def load(cls, operations: Mapping[str, Mapping[int, str]]) -> "Decoder":
         """For the records of the installed BPF objects."""
-        return cls(ObjectTypes.load().struct("bpflock_event"), Vocabulary.load(operations))
+        detail = ObjectTypes.load(POLICY).struct("policy_detail")
+        return cls(ObjectTypes.load().struct("bpflock_event"), Vocabulary.load(operations), detail)
 
     def decode(self, data: memoryview | bytes) -> list[Event]:
         """Events of whole records back to back; what follows a record that cannot be is dropped, and counted."""
@@ -133,20 +148,40 @@ class Decoder:
             kind = kinds.get((lock, event_type, op, reason))
             if kind is None:
                 kind = self._kind(lock, event_type, op, reason, retval)
-            path = None
+            path, policy = None, None
+            start_of_path = offset + header
+            if lock == self._policy and self._detail:
+                start_of_path += self._detail.size
+                if start_of_path > following:
+                    break
+                policy = self._policy_detail(data[offset + header : start_of_path])
+                kind = replace(kind, operation="|".join(policy.accesses), op=policy.accesses[0])
             if path_length:
-                path = bytes(data[offset + header : min(offset + header + path_length, following)])
+                path = bytes(data[start_of_path : min(start_of_path + path_length, following)])
             # fmt: off
             append(Event(
                 stamp * 1e-9 + start, kind.bpfprog, kind.event, kind.op, kind.operation, kind.reason, kind.denied,
                 tgid, pid, ppid, uid, cgroup, comm.partition(b"\0")[0], pcomm.partition(b"\0")[0],
-                path, retval, repeats,
+                path, retval, repeats, policy,
             ))
             # fmt: on
             offset = following
         if offset != end:
             self.malformed += 1
         return events
+
+    def _policy_detail(self, data: memoryview | bytes) -> PolicyDetail:
+        assert self._detail is not None
+        found = self._detail.unpack(bytes(data))
+        number = found["profile"]
+        return PolicyDetail(
+            generation=found["generation"],
+            number=number,
+            profile=self.profiles.get(number, str(number)),
+            label=found["label"],
+            accesses=access_names(found["access"]),
+            peer=found["peer"],
+        )
 
     def _kind(self, lock: int, event_type: int, op: int, reason: int, retval: int) -> _Kind:
         kind = self._vocabulary.kind(lock, event_type, op, reason, retval)

@@ -13,9 +13,23 @@ class Level(enum.StrEnum):
     ERROR = "error"
 
 
+@dataclass(frozen=True, slots=True)
+class PolicyDetail:
+    """What the policy engine decided on: which profile (its executable, or its number where that is not known) under
+    which policy set asked for what. `accesses` are those that were denied, audited or tainted, as policies write them.
+    """
+
+    generation: int
+    number: int
+    profile: str
+    label: int
+    accesses: tuple[str, ...]
+    peer: int  # tgid of the other process, or 0
+
+
 @dataclass(slots=True)
 class Event:
-    """One decision of a lock, or one exec that a tracer saw.
+    """One decision of a lock or policy, or one exec that a tracer saw.
 
     comm, pcomm and filename are bytes that a process chose: only the renderers, which escape them, may show them.
     """
@@ -37,6 +51,7 @@ class Event:
     filename: bytes | None
     retval: int
     repeats: int  # events of this kind suppressed since the one before
+    policy: PolicyDetail | None = None
 
 
 @dataclass(slots=True)

@@ -57,12 +57,13 @@ def logfmt(entry: Entry) -> str:
         return _logfmt_other(entry)
     operation = f" operation={entry.operation}" if entry.reason else ""
     filename = f" filename={escape(entry.filename)}" if entry.filename is not None else ""
+    profile = f" profile={escape(entry.policy.profile.encode())}" if entry.policy else ""
     repeats = f" repeats={entry.repeats}" if entry.repeats else ""
     reason = f" reason={entry.reason}" if entry.reason else ""
     return (
         f'time="{_stamp(entry.time)}" level=info msg="event={entry.event}{operation} tgid={entry.tgid} pid={entry.pid} '
         f"ppid={entry.ppid} uid={entry.uid} cgroupid={entry.cgroupid} comm={escape(entry.comm)} "
-        f'pcomm={escape(entry.pcomm)}{filename} retval={entry.retval}{repeats}{reason}" '
+        f'pcomm={escape(entry.pcomm)}{filename}{profile} retval={entry.retval}{repeats}{reason}" '
         f"bpfprog={entry.bpfprog} subsys=bpf"
     )
 
@@ -95,12 +96,13 @@ def json_line(entry: Entry) -> str:
         return _json_other(entry)
     operation = f'"operation":"{entry.operation}",' if entry.reason else ""
     filename = f'"filename":{escape_json(entry.filename)},' if entry.filename is not None else ""
+    profile = f'"profile":{escape_json(entry.policy.profile.encode())},' if entry.policy else ""
     repeats = f'"repeats":{entry.repeats},' if entry.repeats else ""
     reason = f'"reason":"{entry.reason}",' if entry.reason else ""
     return (
         f'{{"time":"{_precise_stamp(entry.time)}","level":"info","event":"{entry.event}",{operation}'
         f'"tgid":{entry.tgid},"pid":{entry.pid},"ppid":{entry.ppid},"uid":{entry.uid},"cgroupid":{entry.cgroupid},'
-        f'"comm":{escape_json(entry.comm)},"pcomm":{escape_json(entry.pcomm)},{filename}"retval":{entry.retval},'
+        f'"comm":{escape_json(entry.comm)},"pcomm":{escape_json(entry.pcomm)},{filename}{profile}"retval":{entry.retval},'
         f'{repeats}{reason}"bpfprog":"{entry.bpfprog}","subsys":"bpf"}}'
     )
 

@@ -19,6 +19,7 @@ ffibuilder.cdef(
 
     const char *bpf_program__name(const struct bpf_program *prog);
     const char *bpf_program__section_name(const struct bpf_program *prog);
+    bool bpf_program__autoload(const struct bpf_program *prog);
     int bpf_program__set_autoload(struct bpf_program *prog, bool autoload);
     int bpf_program__fd(const struct bpf_program *prog);
     struct bpf_link *bpf_program__attach(const struct bpf_program *prog);
@@ -41,6 +42,8 @@ ffibuilder.cdef(
     int bpf_map_get_next_key(int fd, const void *key, void *next_key);
     int bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, __u32 *count, const void *opts);
     int bpf_obj_pin(int fd, const char *path);
+    int bpf_map_freeze(int fd);
+    int bpf_iter_create(int link_fd);
     int bpf_obj_get(const char *path);
     int bpf_prog_get_fd_by_id(__u32 id);
 
@@ -56,6 +59,7 @@ ffibuilder.cdef(
     struct bl_type { uint32_t kind, vlen, size, name; };
     struct bl_member { uint32_t name, type, offset; int64_t value; };
     int bl_map_info(int fd, struct bl_map_info *info);
+    int bl_map_create(__u32 type, const char *name, __u32 key_size, __u32 value_size, __u32 entries, __u32 flags);
     int bl_link_program(int fd, __u32 *id);
     int bl_type(const struct btf *btf, __u32 id, struct bl_type *type);
     int bl_member(const struct btf *btf, __u32 id, __u32 index, struct bl_member *member);
@@ -96,6 +100,9 @@ ffibuilder.cdef(
     #define BTF_KIND_DATASEC ...
     #define BPF_ANY ...
     #define BPF_NOEXIST ...
+    #define BPF_MAP_TYPE_ARRAY ...
+    #define BPF_F_MMAPABLE ...
+    #define BPF_F_INNER_MAP ...
     """
 )
 
@@ -130,6 +137,13 @@ ffibuilder.set_source(
             return -errno;
         *out = (struct bl_map_info){ info.type, info.id, info.key_size, info.value_size, info.max_entries };
         return 0;
+    }
+
+    static int bl_map_create(__u32 type, const char *name, __u32 key_size, __u32 value_size, __u32 entries, __u32 flags)
+    {
+        LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = flags);
+
+        return bpf_map_create(type, name, key_size, value_size, entries, &opts);
     }
 
     static int bl_type(const struct btf *btf, __u32 id, struct bl_type *out)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """BPF objects, programs, links and maps, as libbpf sees them."""
 
+import array
 import errno
 import hashlib
+import mmap
 import os
 import threading
 from collections.abc import Iterator
@@ -52,6 +54,28 @@ class Map:
         if fd < 0:
             raise kernel_error(f"cannot open the pinned map {path}", fd)
         return cls(fd)
+
+    @classmethod
+    def table(cls, name: str, value_size: int, content: bytes) -> Self:
+        """A new array that holds the content and can never be changed again: an inner map of a map of maps.
+
+        value_size: 4, or a multiple of 8.
+        """
+        entries = len(content) // value_size
+        if value_size == 4:  # the kernel keeps each element at a multiple of 8
+            content = array.array("Q", memoryview(content).cast("I")).tobytes()
+        flags = lib.BPF_F_MMAPABLE | lib.BPF_F_INNER_MAP
+        fd = lib.bl_map_create(lib.BPF_MAP_TYPE_ARRAY, name.encode(), 4, value_size, entries, flags)
+        if fd < 0:
+            raise kernel_error(f"cannot make a table of {len(content)} bytes", fd)
+        table = cls(fd)
+        with mmap.mmap(fd, len(content)) as memory:
+            memory[:] = content
+        error = lib.bpf_map_freeze(fd)
+        if error:
+            table.close()
+            raise kernel_error("cannot freeze a table", error)
+        return table
 
     def __enter__(self) -> Self:
         return self
@@ -134,6 +158,24 @@ class Link:
             self._link = ffi.NULL
 
 
+def iterate(path: Path) -> None:
+    """Run the pinned iterator to its end."""
+    link = lib.bpf_obj_get(os.fsencode(path))
+    if link < 0:
+        raise kernel_error(f"cannot open the pinned iterator {path}", link)
+    try:
+        fd = lib.bpf_iter_create(link)
+        if fd < 0:
+            raise kernel_error(f"cannot start the iterator {path}", fd)
+        try:
+            while os.read(fd, 4096):
+                pass
+        finally:
+            os.close(fd)
+    finally:
+        os.close(link)
+
+
 def program_of_link(path: Path) -> int | None:
     """The id of the program that a pinned link attaches; None if there is no such link."""
     fd = lib.bpf_obj_get(os.fsencode(path))
@@ -160,6 +202,14 @@ class Program:
         self._program = program
         self.name: str = ffi.string(lib.bpf_program__name(program)).decode()
         self.hook: str = ffi.string(lib.bpf_program__section_name(program)).decode()
+        # Its section begins with '?': not every kernel has the hook. Then it is loaded only where use() says so.
+        self.optional = not lib.bpf_program__autoload(program)
+        self.used = not self.optional
+
+    def use(self, wanted: bool) -> None:
+        """Whether to load it with its object."""
+        self.used = wanted
+        lib.bpf_program__set_autoload(self._program, wanted)
 
     def attach(self, cgroup_fd: int | None = None) -> Link:
         """Attach where the program's section says; for a cgroup program, to the cgroup of that directory."""
@@ -170,6 +220,12 @@ class Program:
         if link == ffi.NULL:
             raise kernel_error(f"cannot attach to {self.hook}", ffi.errno)
         return Link(link, self.hook)
+
+
+def build_of(stem: str) -> int:
+    """Identifies the compiled code of an object: 64 bits of its SHA-256."""
+    content = (OBJECTS / f"{stem}.bpf.o").read_bytes()
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "little")
 
 
 # libbpf has one log for the whole process.
@@ -220,8 +276,8 @@ class Object:
 
     @property
     def build(self) -> int:
-        """Identifies the compiled code: 64 bits of its SHA-256."""
-        return int.from_bytes(hashlib.sha256(self.path.read_bytes()).digest()[:8], "little")
+        """Identifies the compiled code: see build_of()."""
+        return build_of(self.stem)
 
     @property
     def maps(self) -> list[str]:

@@ -3,7 +3,7 @@
 
 /sys/fs/bpf/bpflock/                mode 0700
     bpflock_events ...              maps that all locks share
-    NAME/                           one lock, or the guard
+    NAME/                           one lock, the guard, or the policy engine
         lsm__locked_down ...        its links: removing them ends it
         counters, config            its maps
         origins -> {...}            where each setting came from (JSON in a symbolic link)
@@ -25,6 +25,7 @@ from bpflock.kernel.bpf import program_exists, program_of_link
 BPFFS = Path("/sys/fs/bpf")
 ROOT = BPFFS / "bpflock"
 GUARD = "guard"
+POLICY = "policy"
 # Pins of the maps that all objects share, and what the map is called in an object.
 SHARED_MAPS = {
     "bpflock_events": "bpflock_events",

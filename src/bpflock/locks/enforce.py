@@ -21,7 +21,7 @@ from bpflock.locks.model import Lock, Profile, Settings
 EVENT_BUFFER = 1024 * 1024  # bytes; a power of two and a multiple of the page size
 _OPS = 64  # bpf/bpflock.h: operations of one lock
 _OTHER, _CANARY = 62, 63  # bpf/bpflock.h: OP_OTHER, OP_CANARY
-_CONFIG_SECTION = ".rodata.config"  # of bpf/common.bpf.h
+CONFIG_SECTION = ".rodata.config"  # of bpf/common.bpf.h
 _FTRACE = Path("/proc/sys/kernel/ftrace_enabled")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 
@@ -127,12 +127,12 @@ class Enforcer:
             if settings.profile is Profile.NONE:
                 self._remove(lock.name)
                 return Outcome.OFF
-            self._require_lsm()
+            self.require_lsm()
             try:
-                self._ensure_guard()
+                self.ensure_guard()
                 return self._load(lock.name, settings, origins)
             except BpflockError:
-                self._remove_unused()  # a guard that guards nothing
+                self.remove_unused_pins()  # a guard that guards nothing
                 raise
 
     def remove(self, lock: Lock) -> bool:
@@ -142,17 +142,18 @@ class Enforcer:
 
     def _remove(self, name: str) -> bool:
         removed = pins.remove(name)
-        self._remove_unused()
+        self.remove_unused_pins()
         return removed
 
     def remove_unused(self) -> None:
         """Without a lock, take the guard and the shared maps out too."""
         with self.exclusive():
-            self._remove_unused()
+            self.remove_unused_pins()
 
-    def _remove_unused(self) -> None:
-        """Exceptions for cgroups stay until they are unset, and the hooks of the next lock find them."""
-        if any(pins.exists(lock) for lock in LOCKS):
+    def remove_unused_pins(self) -> None:
+        """Without a lock or policy, take the guard and the shared maps out. Exceptions for cgroups stay until they are
+        unset, and the hooks of the next lock find them."""
+        if any(pins.exists(name) for name in (*LOCKS, pins.POLICY)):
             return
         keep = False
         if pins.shared("bpflock_cgroupmap").exists():
@@ -165,10 +166,11 @@ class Enforcer:
     def ensure_base(self) -> None:
         """Load the guard and the shared maps, for what needs them before the first lock."""
         with self.exclusive():
-            self._require_lsm()
-            self._ensure_guard()
+            self.require_lsm()
+            self.ensure_guard()
 
-    def _require_lsm(self) -> None:
+    def require_lsm(self) -> None:
+        """Raises UnsupportedError where LSM programs would have no effect."""
         active = Path("/sys/kernel/security/lsm")
         if active.exists() and "bpf" not in active.read_text().split(","):
             raise UnsupportedError(
@@ -177,7 +179,8 @@ class Enforcer:
             )
         _require_ftrace()
 
-    def _ensure_guard(self) -> None:
+    def ensure_guard(self) -> None:
+        """Load the guard, and pass its door."""
         self._load(pins.GUARD, Settings(Profile.RESTRICTED), {})
         self._enter()
 
@@ -188,14 +191,14 @@ class Enforcer:
             if replacing and self._same(program, name, config):
                 pins.write_origins(pins.directory(name), origins)
                 return Outcome.ADOPTED
-            program.set_constant(_CONFIG_SECTION, "config", config)
+            program.set_constant(CONFIG_SECTION, "config", config)
             with pins.staging(name) as stage:
                 if name == pins.GUARD:
                     key = self._key() or own.new_key()  # a new guard lets in whom the old one let in
                     program.set_constant(".rodata", "key", key)
                     own.write_key(stage / "key", key)
-                self._load_with_shared_maps(program, name)
-                self._attach(program, stage)
+                self.load_with_shared_maps(program, name)
+                self.attach(program, stage)
                 pins.write_origins(stage, origins)
             pins.publish(name)
         try:
@@ -228,7 +231,8 @@ class Enforcer:
         except BpflockError:
             return False
 
-    def _load_with_shared_maps(self, program: Object, name: str) -> None:
+    def load_with_shared_maps(self, program: Object, name: str) -> None:
+        """Load an object with the maps that all objects share, made and pinned if they are not there yet."""
         with contextlib.ExitStack() as stack:
             missing = {}
             for pin, name_in_object in pins.SHARED_MAPS.items():
@@ -256,15 +260,17 @@ class Enforcer:
                     return
         program.set_max_entries(pins.COUNTERS, entries)
 
-    def _attach(self, program: Object, stage: Path) -> None:
+    def attach(self, program: Object, stage: Path) -> None:
         """Attach all programs and pin their links; then only the pins hold them."""
         with contextlib.ExitStack() as stack:
             cgroup = stack.enter_context(host.root_cgroup()) if _needs_cgroup(program) else None
             for found in program.programs:
+                if not found.used:
+                    continue
                 link = found.attach(cgroup)
                 stack.callback(link.close)
                 link.pin(pins.link_path(stage, found.hook))
-        for name, pin in ((pins.COUNTERS, pins.COUNTERS), (_CONFIG_SECTION, pins.CONFIG)):
+        for name, pin in ((pins.COUNTERS, pins.COUNTERS), (CONFIG_SECTION, pins.CONFIG)):
             with program.map(name) as kept:
                 kept.pin(stage / pin)
 

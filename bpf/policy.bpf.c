@@ -1,0 +1,635 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * policy: a confined program does with files only what its profile allows, by the path of the file.
+ *
+ * A task is confined from the exec of an executable that a profile names, with all its children, until an exec that a
+ * rule lets change the profile. The path is that of the resolved file, from the root of the mount namespace: symbolic
+ * links, chroot, /proc/self/fd, descriptors passed between processes make no difference.
+ *
+ * Subject:
+ *  lsm/task_alloc            inherited by every child, io_uring's and other kernel-made threads too. If that fails, so
+ *                            does the fork.
+ *  lsm/bprm_check_security   each file of an exec: a script and its interpreter are both decided.
+ *  lsm/bprm_creds_from_file  what the subject will be; an exec for which that cannot be kept fails.
+ *  lsm/bprm_committed_creds  from here on it is.
+ *  iter/task                 tasks that were there before the policy.
+ *
+ * Files:
+ *  lsm/file_open             every open, through whatever system call or ring. Rights are derived here; reading and
+ *                            writing what is open is not asked again.
+ *  lsm/file_receive          a descriptor that another process sent.
+ *  lsm/mmap_file, lsm/file_mprotect
+ *                            executable mappings need the right to execute (a loader is no way round), shared writable
+ *                            ones of files opened to append only need the right to write.
+ *  lsm/file_fcntl            giving up O_APPEND needs the right to write.
+ *  lsm/path_*, lsm/inode_getattr, lsm/file_ioctl
+ *                            names made and removed, attributes.
+ *  fexit/vfs_rename          counts renames of directories: labels of files below them are made anew.
+ *
+ * Not done here: searching a directory needs no right. What was mapped before the policy stays mapped.
+ */
+#include "policy.bpf.h"
+
+#define S_IFMT 00170000
+#define S_IFDIR 0040000
+#define S_IFIFO 0010000
+#define S_IFSOCK 0140000
+#define FMODE_READ 1
+#define FMODE_WRITE 2
+#define FMODE_CREATED 0x100000
+#define FMODE_EXEC_FLAG 0x20 /* __FMODE_EXEC, in f_flags */
+#define O_ACCMODE 3
+#define O_TRUNC 01000
+#define O_APPEND 02000
+#define PROT_WRITE 2
+#define PROT_EXEC 4
+#define MAP_SHARED 1
+#define VM_SHARED 8
+#define CLONE_VM 0x100
+#define CLONE_THREAD 0x10000
+#define RENAME_EXCHANGE 2
+#define F_SETFL 4
+
+const volatile struct policy_detail detail_type; /* in BTF, for user space */
+
+/* For counters and the limiter: the lowest access asked for. */
+static __always_inline u32 operation_of(u32 access)
+{
+	u32 number = 0;
+
+	access &= -access;
+	if (access & 0xff00)
+		number |= 8;
+	if (access & 0xf0f0)
+		number |= 4;
+	if (access & 0xcccc)
+		number |= 2;
+	if (access & 0xaaaa)
+		number |= 1;
+	return number;
+}
+
+/*
+ * The label of a file and, if a profile is given, its rights on it, into scratch: from what is kept for the inode if
+ * that holds, else by a walk, and kept.
+ */
+static __always_inline void look_up(struct policy_scratch *scratch, struct vfsmount *mnt, struct dentry *dentry,
+				    struct inode *inode, u32 profile)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct policy_label *kept = inode ? bpf_inode_storage_get(&policy_labels, inode, 0, 0) : 0;
+	bool holds = false;
+	u32 of = 0;
+
+	scratch->profile = profile;
+	if (kept) {
+		u64 seq = kept->seq;
+
+		barrier();
+		holds = !(seq & 1) && label_holds(kept, task, mnt, dentry);
+		scratch->generation = kept->generation;
+		scratch->event = kept->event;
+		scratch->ns = kept->ns;
+		scratch->tree = kept->tree;
+		scratch->label = kept->label;
+		of = kept->profile;
+		scratch->rights = kept->rights;
+		barrier();
+		holds = holds && kept->seq == seq;
+	}
+	if (holds && (of == profile || !profile))
+		return;
+	if (!holds)
+		walk_label(scratch, task, mnt, dentry);
+	policy_rights_of(scratch);
+	if (inode && scratch->label < LABEL_BAD)
+		keep_label(inode, mnt, dentry, scratch);
+}
+
+/* The thread and its process are tainted from now on: enforced. */
+static __always_inline void taint(struct policy_task *subject)
+{
+	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
+	struct policy_task *of_process = bpf_task_storage_get(&policy_tasks, leader, 0, 0);
+
+	__sync_fetch_and_or(&subject->flags, TASK_ENFORCED | TASK_TAINTED);
+	if (of_process)
+		__sync_fetch_and_or(&of_process->flags, TASK_ENFORCED | TASK_TAINTED);
+}
+
+/* Whether the subject is enforced. Taint belongs to the process: other threads notice it here. */
+static __always_inline bool enforced(struct policy_task *subject)
+{
+	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
+	struct policy_task *of_process = bpf_task_storage_get(&policy_tasks, leader, 0, 0);
+
+	if (of_process && of_process->profile == subject->profile && of_process->flags & TASK_ENFORCED)
+		__sync_fetch_and_or(&subject->flags, of_process->flags & (TASK_ENFORCED | TASK_TAINTED));
+	return subject->flags & TASK_ENFORCED;
+}
+
+/*
+ * What look_up() found decides: the reason to tell, or 0 if there is nothing to tell. own: the file is the process's own
+ * creation; exe: it is the subject's executable.
+ */
+__noinline u32 policy_judge(struct policy_task *subject, struct policy_scratch *scratch, u32 access, bool own, bool exe)
+{
+	enum bpflock_reason reason = REASON_DENIED_POLICY;
+	struct policy_profile *profile;
+	u32 told = 0, label;
+	bool was_enforced;
+
+	if (!subject || !scratch)
+		return REASON_DENIED_NO_MEMORY;
+	if (subject->profile == POLICY_CANARY) {
+		struct bpflock_counter *counter = counter_of(OP_CANARY);
+
+		if (counter)
+			__sync_fetch_and_add(&counter->denied, 1);
+		return REASON_DENIED_CANARY;
+	}
+	/* Taken out of force: its tasks are not confined any more. */
+	profile = profile_of(policy_generation, subject->profile);
+	if (!profile)
+		return 0;
+	label = scratch->label;
+	if (label == LABEL_LAYER)
+		return 0;
+	/* A pipe, a socket, memory of its own: it was got by other calls. But none of it is executed. */
+	if (label == LABEL_INTERNAL && !(access & FILE_EXEC))
+		return 0;
+	if (label == LABEL_TOO_DEEP)
+		reason = REASON_DENIED_TOO_DEEP;
+	else if (label >= LABEL_BAD)
+		reason = REASON_DENIED_NO_PATH;
+	if (scratch->rights.contexts)
+		policy_add_contexts(subject, scratch);
+	if (own)
+		scratch->rights.allow |= scratch->rights.allow >> FILE_OWN_SHIFT;
+	/* Its own executable is there already: mapping and reading it needs no rule. */
+	if (exe)
+		scratch->rights.allow |= FILE_EXEC | FILE_READ | FILE_GETATTR;
+	scratch->detail = (struct policy_detail){
+		.generation = scratch->generation,
+		.profile = subject->profile,
+		.label = label,
+		.access = access & scratch->rights.taint,
+	};
+	was_enforced = subject->flags & TASK_ENFORCED || enforced(subject);
+	if (scratch->detail.access && !(subject->flags & TASK_TAINTED)) {
+		/* What taints is itself allowed, unless the subject was enforced already. */
+		taint(subject);
+		told = REASON_TAINT_POLICY;
+	}
+	if (was_enforced) {
+		if (access & ~scratch->rights.allow) {
+			scratch->detail.access = access & ~scratch->rights.allow;
+			told = profile->flags & PROFILE_COMPLAINS ? REASON_COMPLAIN_POLICY : reason;
+		} else if (access & scratch->rights.audit) {
+			scratch->detail.access = access & scratch->rights.audit;
+			told = REASON_AUDIT_POLICY;
+		}
+	}
+	return told;
+}
+
+/* All that is not settled at once by what is kept for the inode. */
+static __noinline int decide_path(struct policy_task *subject, struct vfsmount *mnt, struct dentry *dentry,
+				  struct inode *inode, const struct query *query)
+{
+	struct policy_scratch *scratch = scratch_of_task();
+	bool own = false;
+	u32 told;
+
+	if (!scratch)
+		return -EPERM;
+	look_up(scratch, mnt, dentry, inode, subject->profile);
+	if (inode && scratch->rights.allow >> FILE_OWN_SHIFT) {
+		struct policy_label *kept = bpf_inode_storage_get(&policy_labels, inode, 0, 0);
+
+		own = kept && kept->owner && kept->owner == subject->process;
+	}
+	told = policy_judge(subject, scratch, query->access, own, inode && (u64)inode == subject->exe);
+	if (likely(!told))
+		return 0;
+	if (told == REASON_DENIED_CANARY)
+		return -ECANCELED;
+	start_from(scratch, mnt, dentry);
+	policy_tell(query, scratch, told, true);
+	return denies(told) ? -EPERM : 0;
+}
+
+/* The short way: what is kept for the inode allows it, and nothing is to be told. */
+static __always_inline bool settled(struct policy_task *subject, struct task_struct *task, struct vfsmount *mnt,
+				    struct dentry *dentry, struct inode *inode, u32 access)
+{
+	struct policy_label *kept = bpf_inode_storage_get(&policy_labels, inode, 0, 0);
+	u32 allow, notable;
+	u64 seq;
+
+	if (!kept)
+		return false;
+	seq = kept->seq;
+	barrier();
+	if (seq & 1 || kept->profile != subject->profile || !label_holds(kept, task, mnt, dentry))
+		return false;
+	allow = kept->rights.allow;
+	notable = kept->rights.audit | kept->rights.taint;
+	barrier();
+	if (kept->seq != seq || access & notable)
+		return false;
+	if (likely(subject->flags & TASK_ENFORCED))
+		return !(access & ~allow);
+	/* Not tainted; but for other threads than the leader, the process may be. */
+	return task->group_leader == task;
+}
+
+/* An access to a file that is there. */
+static __always_inline int decide_known(struct policy_task *subject, struct task_struct *task, struct vfsmount *mnt,
+				  struct dentry *dentry, struct inode *inode, enum bpflock_event_type type, u32 access)
+{
+	struct query query = { .type = type, .access = access };
+
+	if (likely(settled(subject, task, mnt, dentry, inode, access)))
+		return 0;
+	query.op = operation_of(access);
+	query.object = inode->i_ino;
+	return decide_path(subject, mnt, dentry, inode, &query);
+}
+
+static __always_inline int decide_file(struct file *file, enum bpflock_event_type type, u32 access)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct policy_task *subject = confined(task);
+
+	if (likely(!subject || !access))
+		return 0;
+	return decide_known(subject, task, file->f_path.mnt, file->f_path.dentry, file->f_inode, type, access);
+}
+
+/* An access to a name: there may be no file of that name yet. */
+static __always_inline int decide_name(struct vfsmount *mnt, struct dentry *dentry, enum bpflock_event_type type,
+				       u32 access)
+{
+	struct policy_task *subject = confined(bpf_get_current_task_btf());
+	struct query query = { .type = type, .access = access };
+
+	if (likely(!subject))
+		return 0;
+	query.op = operation_of(access);
+	query.object = name_of(dentry);
+	return decide_path(subject, mnt, dentry, 0, &query);
+}
+
+SEC("lsm/task_alloc")
+int BPF_PROG(policy_task_alloc, struct task_struct *child, unsigned long flags, int ret)
+{
+	struct policy_task *subject, *inherited;
+
+	if (ret)
+		return ret;
+	subject = confined(bpf_get_current_task_btf());
+	if (likely(!subject))
+		return 0;
+	inherited = bpf_task_storage_get(&policy_tasks, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!inherited)
+		return -EAGAIN;
+	inherited->profile = subject->profile;
+	inherited->flags = subject->flags;
+	inherited->exe = subject->exe;
+	/* The number of a new process is not given yet: see own_process(). A thread belongs to the same one. */
+	inherited->process = flags & CLONE_THREAD ? subject->process : 0;
+	if (!(flags & CLONE_VM)) {
+		/* The copy of a process is where the process was. */
+		inherited->depth = subject->depth;
+		__builtin_memcpy(inherited->frames, subject->frames, sizeof(subject->frames));
+	}
+	return 0;
+}
+
+SEC("lsm/bprm_check_security")
+int BPF_PROG(policy_bprm_check_security, struct linux_binprm *bprm, int ret)
+{
+	if (ret)
+		return ret;
+	return decide_file(bprm->file, EVENT_LSM_BPRM_CHECK_SECURITY, FILE_EXEC);
+}
+
+static __always_inline u32 start_flags(const struct policy_profile *profile)
+{
+	return profile && profile->flags & PROFILE_TAINTS ? 0 : TASK_ENFORCED;
+}
+
+SEC("lsm/bprm_creds_from_file")
+int BPF_PROG(policy_bprm_creds_from_file, struct linux_binprm *bprm, struct file *from, int ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct policy_task *subject;
+	struct policy_scratch *scratch;
+	struct file *file = bprm->file;
+	u32 profile;
+
+	if (ret)
+		return ret;
+	subject = confined(task);
+	scratch = scratch_of_task();
+	if (!scratch)
+		return -EPERM;
+	look_up(scratch, file->f_path.mnt, file->f_path.dentry, file->f_inode, subject ? subject->profile : 0);
+	/* A file without a label has no profile of its own. */
+	profile = profile_of_executable(scratch->generation, scratch->label);
+	if (!subject) {
+		if (likely(!profile))
+			return 0;
+		subject = bpf_task_storage_get(&policy_tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+		if (!subject)
+			return -EPERM;
+		subject->next_profile = profile;
+		subject->next_flags = start_flags(profile_of(scratch->generation, profile));
+		return 0;
+	}
+	subject->next_profile = subject->profile;
+	subject->next_flags = subject->flags;
+	if (scratch->rights.contexts)
+		policy_add_contexts(subject, scratch);
+	if (scratch->rights.taint & EXEC_UNTAINT || scratch->rights.audit & EXEC_UNTAINT)
+		subject->next_flags = start_flags(profile_of(scratch->generation, subject->profile));
+	if (profile && (scratch->rights.taint & EXEC_TRANSITION || scratch->rights.audit & EXEC_TRANSITION)) {
+		subject->next_profile = profile;
+		subject->next_flags = start_flags(profile_of(scratch->generation, profile)) |
+				      (subject->next_flags & TASK_TAINTED ? TASK_TAINTED | TASK_ENFORCED : 0);
+	}
+	return 0;
+}
+
+SEC("lsm/bprm_committed_creds")
+int BPF_PROG(policy_bprm_committed_creds, struct linux_binprm *bprm)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct policy_task *subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
+
+	if (likely(!subject))
+		return 0;
+	subject->profile = subject->next_profile;
+	subject->flags = subject->next_flags;
+	subject->exe = (u64)bprm->file->f_inode;
+	subject->process = process_of(task);
+	subject->depth = 0;
+	return 0;
+}
+
+/* Tasks that are there already: marked when a policy comes, freed when it goes. Counted: the next pass may find more. */
+u64 policy_marked SEC(".data.marked");
+
+SEC("iter/task")
+int policy_mark(struct bpf_iter__task *context)
+{
+	struct task_struct *task = context->task;
+	struct policy_scratch *scratch = scratch_of_task();
+	struct policy_task *subject;
+	struct file *exe;
+	u32 profile;
+
+	if (!task || !scratch)
+		return 0;
+	subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
+	if (subject && subject->profile) {
+		if (profile_of(policy_generation, subject->profile))
+			return 0;
+		subject->profile = 0;
+	}
+	if (!task->mm)
+		return 0;
+	exe = task->mm->exe_file;
+	if (!exe)
+		return 0;
+	walk_label(scratch, task, exe->f_path.mnt, exe->f_path.dentry);
+	profile = profile_of_executable(scratch->generation, scratch->label);
+	if (!profile)
+		return 0;
+	subject = bpf_task_storage_get(&policy_tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!subject)
+		return 0; /* user space finds that it was not marked: another pass */
+	subject->exe = (u64)exe->f_inode;
+	subject->process = process_of(task);
+	subject->depth = 0;
+	subject->flags = start_flags(profile_of(scratch->generation, profile));
+	subject->profile = profile;
+	__sync_fetch_and_add(&policy_marked, 1);
+	return 0;
+}
+
+static __always_inline u32 access_of_open(struct file *file)
+{
+	u32 flags = file->f_flags, mode = file->f_mode, access = 0;
+
+	if (mode & FMODE_READ && !(flags & FMODE_EXEC_FLAG))
+		access |= FILE_READ;
+	if (mode & FMODE_WRITE)
+		access |= flags & O_APPEND ? FILE_APPEND : FILE_WRITE;
+	if (flags & O_TRUNC)
+		access |= FILE_WRITE;
+	if (mode & FMODE_CREATED)
+		access |= FILE_CREATE;
+	return access;
+}
+
+/* A new process gets its number after it was made. */
+static __always_inline u64 own_process(struct policy_task *subject, struct task_struct *task)
+{
+	if (!subject->process)
+		subject->process = process_of(task);
+	return subject->process;
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(policy_file_open, struct file *file, int ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct policy_task *subject;
+	u32 access;
+
+	if (ret)
+		return ret;
+	subject = confined(task);
+	if (likely(!subject))
+		return 0;
+	access = access_of_open(file);
+	if (unlikely(access & FILE_CREATE)) {
+		struct policy_label *kept = bpf_inode_storage_get(&policy_labels, file->f_inode, 0,
+								  BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+		/* Whether it may make the name was asked by path_mknod. */
+		if (kept)
+			kept->owner = own_process(subject, task);
+	}
+	if (!access)
+		return 0;
+	return decide_known(subject, task, file->f_path.mnt, file->f_path.dentry, file->f_inode, EVENT_LSM_FILE_OPEN, access);
+}
+
+SEC("lsm/file_receive")
+int BPF_PROG(policy_file_receive, struct file *file, int ret)
+{
+	return ret ? ret : decide_file(file, EVENT_LSM_FILE_RECEIVE, access_of_open(file) & ~(FILE_CREATE));
+}
+
+SEC("lsm/mmap_file")
+int BPF_PROG(policy_mmap_file, struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags, int ret)
+{
+	u32 access = 0;
+
+	if (ret)
+		return ret;
+	if (!file)
+		return 0;
+	if (prot & PROT_EXEC)
+		access |= FILE_EXEC;
+	if (prot & PROT_WRITE && flags & MAP_SHARED && file->f_flags & O_APPEND)
+		access |= FILE_WRITE;
+	return access ? decide_file(file, EVENT_LSM_MMAP_FILE, access) : 0;
+}
+
+SEC("lsm/file_mprotect")
+int BPF_PROG(policy_file_mprotect, struct vm_area_struct *vma, unsigned long reqprot, unsigned long prot, int ret)
+{
+	struct file *file;
+	u32 access = 0;
+
+	if (ret)
+		return ret;
+	file = vma->vm_file;
+	if (!file)
+		return 0;
+	if (prot & PROT_EXEC)
+		access |= FILE_EXEC;
+	if (prot & PROT_WRITE && vma->vm_flags & VM_SHARED && file->f_flags & O_APPEND)
+		access |= FILE_WRITE;
+	return access ? decide_file(file, EVENT_LSM_FILE_MPROTECT, access) : 0;
+}
+
+SEC("lsm/file_fcntl")
+int BPF_PROG(policy_file_fcntl, struct file *file, unsigned int command, unsigned long argument, int ret)
+{
+	if (ret)
+		return ret;
+	if (command != F_SETFL || !(file->f_flags & O_APPEND) || argument & O_APPEND || !(file->f_mode & FMODE_WRITE))
+		return 0;
+	return decide_file(file, EVENT_LSM_FILE_FCNTL, FILE_WRITE);
+}
+
+SEC("lsm/file_ioctl")
+int BPF_PROG(policy_file_ioctl, struct file *file, unsigned int command, unsigned long argument, int ret)
+{
+	return ret ? ret : decide_file(file, EVENT_LSM_FILE_IOCTL, FILE_IOCTL);
+}
+
+SEC("lsm/path_unlink")
+int BPF_PROG(policy_path_unlink, struct path *dir, struct dentry *dentry, int ret)
+{
+	return ret ? ret : decide_name(dir->mnt, dentry, EVENT_LSM_PATH_UNLINK, FILE_RM);
+}
+
+SEC("lsm/path_rmdir")
+int BPF_PROG(policy_path_rmdir, struct path *dir, struct dentry *dentry, int ret)
+{
+	return ret ? ret : decide_name(dir->mnt, dentry, EVENT_LSM_PATH_RMDIR, FILE_RM);
+}
+
+SEC("lsm/path_mkdir")
+int BPF_PROG(policy_path_mkdir, struct path *dir, struct dentry *dentry, unsigned short mode, int ret)
+{
+	return ret ? ret : decide_name(dir->mnt, dentry, EVENT_LSM_PATH_MKDIR, FILE_CREATE);
+}
+
+SEC("lsm/path_mknod")
+int BPF_PROG(policy_path_mknod, struct path *dir, struct dentry *dentry, unsigned short mode, unsigned int dev, int ret)
+{
+	return ret ? ret : decide_name(dir->mnt, dentry, EVENT_LSM_PATH_MKNOD, FILE_CREATE);
+}
+
+SEC("lsm/path_symlink")
+int BPF_PROG(policy_path_symlink, struct path *dir, struct dentry *dentry, const char *target, int ret)
+{
+	return ret ? ret : decide_name(dir->mnt, dentry, EVENT_LSM_PATH_SYMLINK, FILE_CREATE);
+}
+
+/* A second name must not give more than the first: its rights are a part of those. */
+SEC("lsm/path_link")
+int BPF_PROG(policy_path_link, struct dentry *old, struct path *dir, struct dentry *new, int ret)
+{
+	if (ret)
+		return ret;
+	ret = decide_name(dir->mnt, old, EVENT_LSM_PATH_LINK, FILE_LINK);
+	return ret ? ret : decide_name(dir->mnt, new, EVENT_LSM_PATH_LINK, FILE_CREATE | FILE_LINK);
+}
+
+/* The name that goes, the name that comes, and what it replaces; for an exchange, both ways. */
+SEC("lsm/path_rename")
+int BPF_PROG(policy_path_rename, struct path *old_dir, struct dentry *old, struct path *new_dir, struct dentry *new,
+	     unsigned int flags, int ret)
+{
+	u32 there = new->d_inode ? FILE_RM | FILE_CREATE : FILE_CREATE;
+
+	if (ret)
+		return ret;
+	ret = decide_name(old_dir->mnt, old, EVENT_LSM_PATH_RENAME,
+			  flags & RENAME_EXCHANGE ? FILE_RM | FILE_CREATE : FILE_RM);
+	return ret ? ret : decide_name(new_dir->mnt, new, EVENT_LSM_PATH_RENAME, there);
+}
+
+SEC("lsm/path_truncate")
+int BPF_PROG(policy_path_truncate, struct path *path, int ret)
+{
+	return ret ? ret : decide_name(path->mnt, path->dentry, EVENT_LSM_PATH_TRUNCATE, FILE_WRITE);
+}
+
+SEC("?lsm/file_truncate")
+int BPF_PROG(policy_file_truncate, struct file *file, int ret)
+{
+	return ret ? ret : decide_file(file, EVENT_LSM_PATH_TRUNCATE, FILE_WRITE);
+}
+
+SEC("lsm/path_chmod")
+int BPF_PROG(policy_path_chmod, struct path *path, unsigned short mode, int ret)
+{
+	return ret ? ret : decide_name(path->mnt, path->dentry, EVENT_LSM_PATH_CHMOD, FILE_SETATTR);
+}
+
+SEC("lsm/path_chown")
+int BPF_PROG(policy_path_chown, struct path *path, unsigned long uid, unsigned long gid, int ret)
+{
+	return ret ? ret : decide_name(path->mnt, path->dentry, EVENT_LSM_PATH_CHOWN, FILE_SETATTR);
+}
+
+SEC("lsm/inode_getattr")
+int BPF_PROG(policy_inode_getattr, struct path *path, int ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct policy_task *subject;
+	struct dentry *dentry;
+	struct inode *inode;
+
+	if (ret)
+		return ret;
+	subject = confined(task);
+	if (likely(!subject))
+		return 0;
+	dentry = path->dentry;
+	inode = dentry->d_inode;
+	if (!inode)
+		return 0;
+	return decide_known(subject, task, path->mnt, dentry, inode, EVENT_LSM_INODE_GETATTR, FILE_GETATTR);
+}
+
+/* After the fact: before it, a walk could still find the old path, and keep it. */
+SEC("fexit/vfs_rename")
+int BPF_PROG(policy_vfs_rename, struct renamedata *data)
+{
+	struct dentry *old = data->old_dentry, *new = data->new_dentry;
+	struct inode *inode = old->d_inode, *other = new->d_inode;
+
+	if ((inode && (inode->i_mode & S_IFMT) == S_IFDIR) || (other && (other->i_mode & S_IFMT) == S_IFDIR))
+		__sync_fetch_and_add(&policy_tree, 1);
+	return 0;
+}

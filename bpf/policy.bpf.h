@@ -1,0 +1,833 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What every part of the policy engine shares: who a task is, which label a file has, what a label allows.
+ *
+ *  who     struct policy_task in task storage: a task without one is not confined, and pays for nothing else.
+ *  what    struct policy_label in inode storage: the rights on the file, valid as long as nothing changed that could
+ *          give it another path. Else its path is walked once, through the automaton.
+ *
+ * A path cannot change unnoticed. The label names what it was made from: dentry, parent and hashed name (a rename of
+ * the file itself), mount, mount namespace and its event number (mounts, moves, pivots; the kernel counts them), the
+ * count of directory renames (lsm hooks come before a rename takes effect, so this is counted at the return of
+ * vfs_rename()), and the generation of the policy. Whatever changes during a walk makes the walk start again.
+ */
+#ifndef BPFLOCK_POLICY_BPF_H
+#define BPFLOCK_POLICY_BPF_H
+
+#include "common.bpf.h"
+
+#include "policy.h"
+
+#define EAGAIN 11
+#define GENERATIONS 4	/* table slots: the one in force, and those that running programs may still look at */
+#define DEPTH 64	/* components collected at a time */
+#define DEPTH_MAX 4096	/* components of a path: no name is shorter than 1 byte and a slash, and longer paths are denied */
+#define NAME_LEN 256
+#define WALKS 4		/* a path that changes this often while it is walked is denied */
+#define FRAMES 16	/* functions that a thread may be in at a time */
+#define CONTEXTS_MAX 255
+
+#define SB_KERNMOUNT (1 << 22)
+#define MNT_NS_INTERNAL ((u64)-22) /* ERR_PTR(-EINVAL): fs/mount.h */
+
+#define POLICY_CANARY 0xffffffffU /* the profile of bpflock's own test: denied everything */
+
+#define LABEL_BAD 0x80000000U /* labels from here on are none */
+#define LABEL_NO_PATH (LABEL_BAD + 1)
+#define LABEL_TOO_DEEP (LABEL_BAD + 2)
+#define LABEL_INTERNAL (LABEL_BAD + 3) /* pipes, sockets, memfds: on a mount of the kernel's own */
+#define LABEL_LAYER (LABEL_BAD + 4) /* what overlayfs opens underneath: decided on already, by the name the task used */
+
+enum policy_task_flags {
+	TASK_ENFORCED = 1, /* tainted, or of a profile without taint rules */
+	TASK_TAINTED = 2,
+};
+
+/* A function that a thread has entered: the number of the function, and where the stack pointer was. */
+struct policy_frame {
+	u64 sp;
+	u64 slot; /* what lay there: the return address, or what a return probe put in its place */
+	u32 function;
+	u32 pad;
+};
+
+/* Inherited at fork, changed at exec. */
+struct policy_task {
+	u32 profile; /* 0: not confined (any more) */
+	u32 flags;
+	u32 next_profile; /* what it will be when the exec under way succeeds */
+	u32 next_flags;
+	u64 exe; /* inode of its executable */
+	u64 process; /* tells processes apart, for files that they created */
+	u32 depth; /* of frames, may exceed FRAMES */
+	u32 pad;
+	struct policy_frame frames[FRAMES];
+};
+
+struct policy_label {
+	u64 seq; /* odd while it is written */
+	u64 dentry;
+	u64 parent;
+	u64 name; /* hash and length */
+	u64 mnt;
+	u64 ns;
+	u64 event;
+	u32 tree;
+	u32 generation;
+	u32 label;
+	u32 profile; /* whose rights these are */
+	struct policy_rights rights;
+	u64 owner; /* the process that created the file: not part of what seq protects */
+};
+
+
+struct policy_component {
+	u64 name; /* address of the name in the kernel */
+	u32 len;
+	u32 pad;
+};
+
+/* What is to be told: follows struct bpflock_event in records of the policy engine; then the path. */
+struct policy_detail {
+	u32 generation;
+	u32 profile;
+	u32 label;
+	u32 access;
+	u32 functions[2];
+	u32 peer; /* tgid of the other process, for signals, ptrace and procfs */
+	u16 family;
+	u16 port;
+	u8 addr[16];
+	u8 kind; /* enum policy_kind, 0 for files */
+	u8 pad[7];
+};
+
+/* Of a walk under way. It belongs to one task, and only one hook at a time runs for a task. */
+struct policy_scratch {
+	struct policy_component stack[DEPTH];
+	char name[NAME_LEN];
+
+	/* The way up. */
+	u64 dentry;
+	u64 mount; /* struct mount */
+	u64 root; /* of this mount */
+	u32 count; /* components so far */
+	u32 skip; /* of those nearest to the file: not to be put on the stack now */
+	u32 result; /* enum walk_result */
+
+	/* The way down. */
+	u32 left; /* components on the stack */
+	u32 length; /* bytes of the path so far */
+	u32 state;
+	u32 slot; /* which automaton */
+	u32 writes; /* the path goes into the task's message, not through the automaton */
+	u32 bad;
+	u32 name_len;
+
+	/* Where it began, and what of a deep path is not fed yet. */
+	u64 from_dentry;
+	u64 from_mount;
+	u64 from_root;
+	u32 rest;
+	u32 flags; /* of the file's superblock: SB_* */
+
+	/* What the label is made from, and what was found. */
+	u64 ns;
+	u64 event;
+	u32 renames;
+	u32 tree;
+	u32 generation;
+	u32 label;
+	u32 profile; /* whose rights are wanted, or 0 */
+	u32 pad;
+	struct policy_rights rights;
+
+	struct policy_detail detail;
+};
+
+enum walk_result { WALKING, WALKED, WALK_FULL, WALK_LOST };
+
+#define MESSAGE_PATH (PATH_LONG + NAME_LEN)
+struct policy_message {
+	struct bpflock_event event;
+	struct policy_detail detail;
+	char path[MESSAGE_PATH];
+};
+
+/* Switched by user space, when the tables of its slot are there. 0: none is in force. */
+u32 policy_generation SEC(".data.generation");
+u32 policy_tree SEC(".data.tree"); /* directory renames */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct policy_task);
+} policy_tasks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct policy_scratch);
+} policy_scratches SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct policy_message);
+} policy_messages SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_INODE_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct policy_label);
+} policy_labels SEC(".maps");
+
+#define TABLE(name, inner_type)                                                                                       \
+	struct name##_inner {                                                                                         \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                                     \
+		__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);                                                  \
+		__uint(max_entries, 1);                                                                               \
+		/* By size: user space makes the tables without BTF, and with it they would not be equal. */                \
+		__uint(key_size, sizeof(u32));                                                                        \
+		__uint(value_size, sizeof(inner_type));                                                               \
+	};                                                                                                            \
+	struct {                                                                                                      \
+		__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);                                                             \
+		__uint(max_entries, GENERATIONS);                                                                     \
+		__type(key, u32);                                                                                     \
+		__array(values, struct name##_inner);                                                                 \
+	} name SEC(".maps")
+
+TABLE(policy_automata, u32);
+TABLE(policy_rights_tables, struct policy_rights);
+TABLE(policy_objects, struct policy_object);
+
+extern const void rename_lock __ksym; /* seqlock_t: its first word counts renames of all dentries */
+
+static __always_inline u32 rename_count(void)
+{
+	u32 count = 1;
+
+	bpf_probe_read_kernel(&count, sizeof(count), &rename_lock);
+	return count;
+}
+
+static __always_inline struct policy_task *confined(struct task_struct *task)
+{
+	struct policy_task *subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
+
+	return subject && subject->profile ? subject : 0;
+}
+
+static __always_inline u64 process_of(struct task_struct *task)
+{
+	/* A leader's start is unique enough with its number: a pid is not given again within the same nanosecond. */
+	return task->group_leader->start_boottime << 22 ^ (u64)task->tgid;
+}
+
+static __always_inline struct policy_rights *cell(u32 generation, u32 index)
+{
+	u32 slot = generation & (GENERATIONS - 1);
+	void *table = bpf_map_lookup_elem(&policy_rights_tables, &slot);
+
+	return table ? bpf_map_lookup_elem(table, &index) : 0;
+}
+
+/* The second index of a table of four-byte words. */
+static __always_inline u32 word(struct policy_rights *four, u32 index)
+{
+	switch (index & 3) {
+	case 0:
+		return four->allow;
+	case 1:
+		return four->audit;
+	case 2:
+		return four->taint;
+	default:
+		return four->contexts;
+	}
+}
+
+/* The rights of a row on a label; false if there is no such row, or no tables. */
+static __always_inline bool rights_of_row(u32 generation, u32 row, u32 label, struct policy_rights *rights)
+{
+	struct policy_rights *found = cell(generation, 0);
+	u32 pages, per_row, index;
+
+	if (!found)
+		return false;
+	pages = ((struct policy_header *)found)->pages;
+	found = cell(generation, 1);
+	if (!found)
+		return false;
+	per_row = found->allow;
+	if (label >= found->taint || row >= found->contexts)
+		return false;
+	index = row * per_row + label / PAGE_CELLS;
+	found = cell(generation, pages + index / 4);
+	if (!found)
+		return false;
+	found = cell(generation, word(found, index) + label % PAGE_CELLS);
+	if (!found)
+		return false;
+	*rights = *found;
+	return true;
+}
+
+/*
+ * The profile's rights on the label, in scratch; none without a profile.
+ *
+ * Not static, as other functions here: the verifier looks at a global function once, whatever leads to it.
+ */
+__noinline u32 policy_rights_of(struct policy_scratch *scratch)
+{
+	if (!scratch)
+		return 0;
+	__builtin_memset(&scratch->rights, 0, sizeof(scratch->rights));
+	/* No such row, no tables: no rights. */
+	if (scratch->profile && scratch->label < LABEL_BAD)
+		rights_of_row(scratch->generation, scratch->profile, scratch->label, &scratch->rights);
+	return 0;
+}
+
+static __always_inline struct policy_profile *profile_of(u32 generation, u32 profile)
+{
+	struct policy_header *header = (void *)cell(generation, 0);
+	struct policy_profile *found;
+
+	if (!header)
+		return 0;
+	found = (void *)cell(generation, header->profiles + profile);
+	return found && found->used ? found : 0;
+}
+
+/* The profile of an executable with this label, or 0. */
+static __always_inline u32 profile_of_executable(u32 generation, u32 label)
+{
+	struct policy_header *header = (void *)cell(generation, 0);
+	struct policy_rights *four;
+
+	if (!header || label >= LABEL_BAD)
+		return 0;
+	four = cell(generation, header->executables + label / 4);
+	return four ? word(four, label) : 0;
+}
+
+static __always_inline struct mount *mount_of(u64 vfsmount)
+{
+	return (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
+}
+
+static __always_inline void push(struct policy_scratch *scratch, u32 index, u64 name, u32 len)
+{
+	asm volatile("%0 &= 63" : "+r"(index));
+	scratch->stack[index].name = name;
+	scratch->stack[index].len = len;
+}
+
+/* bpf_loop() hands on what lies on the stack only. */
+struct way {
+	struct policy_scratch *scratch;
+};
+
+/* One step up: to the parent, or over a mount point. */
+static long step_up(u32 index, struct way *way)
+{
+	struct policy_scratch *scratch = way->scratch;
+	struct dentry *dentry = (void *)scratch->dentry;
+	struct dentry *parent;
+
+	if (scratch->dentry == scratch->root) {
+		struct mount *mount = (void *)scratch->mount;
+		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+		if (above == mount || !above) {
+			scratch->result = WALKED;
+			return 1;
+		}
+		scratch->dentry = (u64)BPF_CORE_READ(mount, mnt_mountpoint);
+		scratch->mount = (u64)above;
+		scratch->root = (u64)BPF_CORE_READ(above, mnt.mnt_root);
+		return 0;
+	}
+	parent = BPF_CORE_READ(dentry, d_parent);
+	if (parent == dentry || !parent) {
+		/* The mount shows a part of the file system that this is not in (any more). */
+		scratch->result = WALK_LOST;
+		return 1;
+	}
+	if (scratch->count >= scratch->skip) {
+		if (scratch->count - scratch->skip >= DEPTH) {
+			scratch->result = WALK_FULL;
+			return 1;
+		}
+		push(scratch, scratch->count - scratch->skip, (u64)BPF_CORE_READ(dentry, d_name.name),
+		     BPF_CORE_READ(dentry, d_name.len));
+	}
+	scratch->count++;
+	scratch->dentry = (u64)parent;
+	return 0;
+}
+
+static __always_inline u32 transition(void *automaton, u32 state, u32 byte)
+{
+	u32 index = state + byte;
+	u32 *found = bpf_map_lookup_elem(automaton, &index);
+
+	if (likely(found && CELL_BYTE(*found) == byte))
+		return CELL_NEXT(*found);
+	index = state + 1;
+	found = bpf_map_lookup_elem(automaton, &index);
+	return found && CELL_BYTE(*found) == 1 ? CELL_NEXT(*found) : STATE_DEAD;
+}
+
+/* The bytes of a name, BYTES at a call: the verifier has fewer turns to follow, the machine fewer calls to make. */
+#define BYTES 16
+
+static long run_bytes(u32 index, struct way *way)
+{
+	struct policy_scratch *scratch = way->scratch;
+	u32 slot = scratch->slot;
+	void *automaton = bpf_map_lookup_elem(&policy_automata, &slot);
+	u32 state = scratch->state, len = scratch->name_len, at = index * BYTES;
+	const char *name;
+
+	if (!automaton) {
+		scratch->bad = true;
+		return 1;
+	}
+	asm volatile("%0 &= 240" : "+r"(at));
+	name = scratch->name + at;
+	for (u32 i = 0; i < BYTES; i++) {
+		u32 byte;
+
+		if (at + i >= len)
+			break;
+		byte = (u8)name[i];
+		if (byte == 1)
+			byte = 2;
+		state = transition(automaton, state, byte);
+	}
+	scratch->state = state;
+	return at + BYTES >= len;
+}
+
+/* Down: feed the component nearest to the root that has not been fed yet. Not 0 when there is none, or it cannot be. */
+__noinline u32 policy_feed_component(struct policy_scratch *scratch)
+{
+	struct way way = { scratch };
+	struct policy_message *message;
+	u64 address;
+	u32 at, len, to;
+
+	if (!scratch || !scratch->left)
+		return 1;
+	at = --scratch->left;
+	asm volatile("%0 &= 63" : "+r"(at));
+	len = scratch->stack[at].len;
+	address = scratch->stack[at].name;
+	to = scratch->length;
+	if (len >= NAME_LEN || to + len + 1 >= PATH_LONG) {
+		scratch->bad = true;
+		return 1;
+	}
+	asm volatile("%0 &= 255" : "+r"(len));
+	scratch->length = to + len + 1;
+	if (scratch->writes) {
+		message = bpf_task_storage_get(&policy_messages, bpf_get_current_task_btf(), 0, 0);
+		if (!message)
+			return 1;
+		asm volatile("%0 &= 4095" : "+r"(to));
+		message->path[to] = '/';
+		bpf_probe_read_kernel(&message->path[to + 1], len, (void *)address);
+		return 0;
+	}
+	if (scratch->state == STATE_DEAD)
+		return 0;
+	if (bpf_probe_read_kernel(scratch->name + 1, len, (void *)address)) {
+		scratch->bad = true;
+		return 1;
+	}
+	scratch->name[0] = '/';
+	scratch->name_len = len + 1;
+	bpf_loop(NAME_LEN / BYTES, run_bytes, &way, 0);
+	return 0;
+}
+
+static long feed_component(u32 index, struct way *way)
+{
+	u64 end = policy_feed_component(way->scratch);
+
+	asm volatile("%0 &= 1" : "+r"(end)); /* for the verifier: clang knows it */
+	return end;
+}
+
+/* A path deeper than the stack: from the root down, DEPTH components at a time, each time walked up from the file. */
+static long feed_chunk(u32 index, struct way *way)
+{
+	struct policy_scratch *scratch = way->scratch;
+	struct way on = { scratch };
+	u32 rest = scratch->rest;
+
+	scratch->skip = rest > DEPTH ? rest - DEPTH : 0;
+	scratch->count = 0;
+	scratch->result = WALKING;
+	scratch->dentry = scratch->from_dentry;
+	scratch->mount = scratch->from_mount;
+	scratch->root = scratch->from_root;
+	bpf_loop(DEPTH_MAX, step_up, &on, 0);
+	scratch->left = rest - scratch->skip;
+	scratch->rest = scratch->skip;
+	bpf_loop(DEPTH, feed_component, &on, 0);
+	return scratch->bad || !scratch->rest;
+}
+
+/* Feed what is on the stack, and a path too deep for it in parts. Gives 0 or a bad label. */
+__noinline u32 policy_feed_path(struct policy_scratch *scratch)
+{
+	struct way way = { scratch };
+
+	if (!scratch)
+		return LABEL_TOO_DEEP;
+	if (scratch->result == WALK_FULL) {
+		scratch->skip = DEPTH_MAX;
+		scratch->result = WALKING;
+		bpf_loop(DEPTH_MAX, step_up, &way, 0);
+		if (scratch->result != WALKED)
+			return scratch->result == WALK_LOST ? LABEL_NO_PATH : LABEL_TOO_DEEP;
+		scratch->rest = scratch->count;
+		bpf_loop(DEPTH_MAX / DEPTH, feed_chunk, &way, 0);
+		if (scratch->rest)
+			return LABEL_TOO_DEEP;
+	} else {
+		if (scratch->result != WALKED)
+			return LABEL_NO_PATH;
+		scratch->left = scratch->count;
+		bpf_loop(DEPTH, feed_component, &way, 0);
+	}
+	return scratch->bad ? LABEL_TOO_DEEP : 0;
+}
+
+/* Put the components from here up on the stack, and find the top. */
+__noinline u32 policy_climb(struct policy_scratch *scratch)
+{
+	struct way way = { scratch };
+
+	if (scratch)
+		bpf_loop(DEPTH_MAX, step_up, &way, 0);
+	return 0;
+}
+
+static __always_inline void begin(struct policy_scratch *scratch)
+{
+	scratch->dentry = scratch->from_dentry;
+	scratch->mount = scratch->from_mount;
+	scratch->root = scratch->from_root;
+	scratch->skip = scratch->length = scratch->bad = scratch->writes = scratch->count = 0;
+	scratch->result = WALKING;
+}
+
+/* What must be the same after a walk as before it. */
+static __always_inline void note(struct policy_scratch *scratch)
+{
+	struct mnt_namespace *ns = (void *)scratch->ns;
+
+	scratch->renames = rename_count();
+	scratch->event = BPF_CORE_READ(ns, event);
+	scratch->tree = policy_tree;
+	scratch->generation = policy_generation;
+	scratch->slot = scratch->generation & (GENERATIONS - 1);
+}
+
+static __always_inline bool changed(struct policy_scratch *scratch)
+{
+	struct mnt_namespace *ns = (void *)scratch->ns;
+
+	return scratch->renames & 1 || rename_count() != scratch->renames ||
+	       BPF_CORE_READ(ns, event) != scratch->event || policy_generation != scratch->generation;
+}
+
+static __always_inline void start_from(struct policy_scratch *scratch, struct vfsmount *mnt, struct dentry *dentry)
+{
+	scratch->from_dentry = (u64)dentry;
+	scratch->from_mount = (u64)mount_of((u64)mnt);
+	scratch->from_root = (u64)mnt->mnt_root;
+	begin(scratch);
+}
+
+/* The same as policy_climb() would, with plain loads instead of calls, as long as the path stays on its own mount. */
+static __always_inline void climb_own_mount(struct policy_scratch *scratch, struct vfsmount *mnt, struct dentry *dentry)
+{
+	struct dentry *root = mnt->mnt_root;
+	u32 count;
+
+	for (count = 0; count < DEPTH; count++) {
+		struct dentry *parent;
+
+		if (dentry == root)
+			break;
+		parent = dentry->d_parent;
+		if (parent == dentry)
+			break; /* policy_climb() finds it lost */
+		scratch->stack[count].name = (u64)dentry->d_name.name;
+		scratch->stack[count].len = dentry->d_name.len;
+		dentry = parent;
+	}
+	scratch->dentry = (u64)dentry;
+	scratch->count = count;
+}
+
+/* From what is on the stack to the label. Bad labels all deny. */
+static __always_inline u32 label_of_stack(struct policy_scratch *scratch)
+{
+	u32 index, slot = scratch->slot, bad;
+	void *automaton = bpf_map_lookup_elem(&policy_automata, &slot);
+	struct mount *mount;
+	u32 *found;
+
+	if (!automaton)
+		return LABEL_TOO_DEEP;
+	scratch->state = STATE_START;
+	bad = policy_feed_path(scratch);
+	if (bad == LABEL_TOO_DEEP)
+		return bad;
+	mount = (void *)scratch->mount;
+	if (bad || (u64)BPF_CORE_READ(mount, mnt_ns) != scratch->ns) {
+		/* On no mount of the task's namespace: the kernel's own, a layer, or somebody else's. */
+		mount = (void *)scratch->from_mount;
+		if ((u64)BPF_CORE_READ(mount, mnt_ns) != MNT_NS_INTERNAL)
+			return LABEL_NO_PATH;
+		return scratch->flags & SB_KERNMOUNT ? LABEL_INTERNAL : LABEL_LAYER;
+	}
+	if (!scratch->length) /* the root itself */
+		scratch->state = transition(automaton, scratch->state, '/');
+	index = scratch->state;
+	found = bpf_map_lookup_elem(automaton, &index);
+	return found ? CELL_NEXT(*found) : 0;
+}
+
+/* The label of the path that is on the stack; begins again if it may have changed meanwhile. */
+__noinline u32 policy_walk(struct policy_scratch *scratch)
+{
+	if (!scratch)
+		return 0;
+	for (int i = 0; i < WALKS; i++) {
+		policy_climb(scratch);
+		scratch->label = label_of_stack(scratch);
+		if (!changed(scratch))
+			return 0;
+		note(scratch);
+		begin(scratch);
+	}
+	scratch->label = LABEL_TOO_DEEP;
+	return 0;
+}
+
+/*
+ * The label of a path, by a walk, into scratch. Consistent: that was the path at one moment, in the mount namespace of
+ * that task.
+ */
+static __always_inline void walk_label(struct policy_scratch *scratch, struct task_struct *of, struct vfsmount *mnt,
+				       struct dentry *dentry)
+{
+	scratch->ns = (u64)of->nsproxy->mnt_ns;
+	scratch->flags = dentry->d_sb->s_flags;
+	note(scratch);
+	start_from(scratch, mnt, dentry);
+	climb_own_mount(scratch, mnt, dentry);
+	policy_walk(scratch);
+}
+
+/* What tells the name of a file from others in its directory: the kernel's hash of it, and its length. */
+static __always_inline u64 name_of(struct dentry *dentry)
+{
+	return (u64)dentry->d_name.len << 32 | dentry->d_name.hash;
+}
+
+/* Keep what a walk found. Namespaces that were never changed have no event number of their own: theirs is not kept. */
+static __always_inline void keep_label(struct inode *inode, struct vfsmount *mnt, struct dentry *dentry,
+				       const struct policy_scratch *scratch)
+{
+	struct policy_label *kept = bpf_inode_storage_get(&policy_labels, inode, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	u64 seq;
+
+	if (!kept || !scratch->event)
+		return;
+	seq = kept->seq;
+	if (seq & 1 || __sync_val_compare_and_swap(&kept->seq, seq, seq + 1) != seq)
+		return;
+	kept->dentry = (u64)dentry;
+	kept->parent = (u64)dentry->d_parent;
+	kept->name = name_of(dentry);
+	kept->mnt = (u64)mnt;
+	kept->ns = scratch->ns;
+	kept->event = scratch->event;
+	kept->tree = scratch->tree;
+	kept->generation = scratch->generation;
+	kept->label = scratch->label;
+	kept->profile = scratch->profile;
+	kept->rights = scratch->rights;
+	__sync_fetch_and_add(&kept->seq, 1);
+}
+
+/* Whether what is kept is (still) the label of this path. The reader checks seq around it. */
+static __always_inline bool label_holds(const struct policy_label *kept, struct task_struct *task, struct vfsmount *mnt,
+					struct dentry *dentry)
+{
+	struct mnt_namespace *ns = task->nsproxy->mnt_ns;
+
+	return kept->generation == policy_generation && kept->dentry == (u64)dentry && kept->mnt == (u64)mnt &&
+	       kept->parent == (u64)dentry->d_parent && kept->name == name_of(dentry) &&
+	       kept->tree == policy_tree && kept->ns == (u64)ns && kept->event == ns->event;
+}
+
+/* Whether the thread is in the function: its frame is above the stack pointer, and still what it was when entered. */
+__noinline bool policy_in_function(struct policy_task *subject, u32 function)
+{
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	u64 sp = regs->sp;
+
+	if (!subject)
+		return false;
+
+	for (u32 i = 0; i < FRAMES; i++) {
+		struct policy_frame *frame = &subject->frames[i];
+		u64 slot = 0;
+
+		if (i >= subject->depth)
+			break;
+		if (frame->function != function || sp > frame->sp)
+			continue;
+		/* After a longjmp() the place is reused: whatever lies there is not the same return address. */
+		if (bpf_probe_read_user(&slot, sizeof(slot), (void *)frame->sp) || slot != frame->slot)
+			continue;
+		return true;
+	}
+	return false;
+}
+
+static __always_inline bool in_functions(struct policy_task *subject, const u32 *functions)
+{
+	return (!functions[0] || policy_in_function(subject, functions[0])) &&
+	       (!functions[1] || policy_in_function(subject, functions[1]));
+}
+
+/* Adds what the functions that the thread is in allow and audit. */
+struct context_search {
+	struct policy_task *subject;
+	u32 generation;
+	u32 next; /* index in the rights table */
+	u32 left;
+	u32 allow;
+	u32 audit;
+};
+
+static long add_context(u32 index, struct context_search *search)
+{
+	struct policy_context *context;
+
+	if (!search->left)
+		return 1;
+	search->left--;
+	context = (void *)cell(search->generation, search->next++);
+	if (!context)
+		return 1;
+	if (in_functions(search->subject, context->functions)) {
+		search->allow |= context->allow;
+		search->audit |= context->audit;
+	}
+	return 0;
+}
+
+__noinline u32 policy_add_contexts(struct policy_task *subject, struct policy_scratch *scratch)
+{
+	struct context_search search = { .subject = subject };
+	struct policy_rights *second;
+
+	if (!subject || !scratch)
+		return 0;
+	second = cell(scratch->generation, 1);
+	if (!second)
+		return 0;
+	search.generation = scratch->generation;
+	search.left = scratch->rights.contexts >> 24;
+	search.next = second->audit + (scratch->rights.contexts & 0xffffff);
+	bpf_loop(CONTEXTS_MAX, add_context, &search, 0);
+	scratch->rights.allow |= search.allow;
+	scratch->rights.audit |= search.audit;
+	return 0;
+}
+
+/* What is asked: one access of a task to one object. */
+struct query {
+	enum bpflock_event_type type;
+	u32 op;
+	u32 access;
+	u64 object;
+};
+
+/* Tell of a decision; with a path, from where start_from() was called. */
+__noinline u32 policy_tell(const struct query *query, struct policy_scratch *scratch, u32 reason, bool has_path)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct access access = { .lock = LOCK_POLICY };
+	struct bpflock_counter *counter;
+	struct policy_message *message;
+	int retval = denies(reason) ? -EPERM : 0;
+	u32 repeats = 0, size = 0;
+
+	if (!query || !scratch)
+		return 0;
+	access.type = query->type;
+	access.op = query->op;
+	access.object = query->object;
+	counter = counter_of(access.op);
+	if (!counter)
+		return 0;
+	if (retval)
+		__sync_fetch_and_add(&counter->denied, 1);
+	else
+		__sync_fetch_and_add(&counter->allowed, 1);
+	if (!limit(&access, reason, task->tgid, &repeats)) {
+		__sync_fetch_and_add(&counter->limited, 1);
+		return 0;
+	}
+	message = bpf_task_storage_get(&policy_messages, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!message) {
+		__sync_fetch_and_add(&counter->dropped, 1);
+		return 0;
+	}
+	fill(&message->event, &access, reason, retval, repeats);
+	message->detail = scratch->detail;
+	if (has_path) {
+		policy_climb(scratch);
+		scratch->writes = true;
+		policy_feed_path(scratch);
+		size = scratch->length;
+		if (!size) {
+			message->path[0] = '/';
+			size = 1;
+		}
+	}
+	asm volatile("%0 &= 4095" : "+r"(size));
+	message->event.path_len = size;
+	size += sizeof(message->event) + sizeof(message->detail);
+	/* Records are read back to back: they begin at multiples of 8. */
+	size = (size + 7) & ~7U;
+	message->event.size = size;
+	if (bpf_ringbuf_output(&bpflock_events, message, size, wakeup()))
+		__sync_fetch_and_add(&counter->dropped, 1);
+	return 0;
+}
+
+/* The room that the current task's walks need; 0 if there is no memory for it: that denies. */
+static __always_inline struct policy_scratch *scratch_of_task(void)
+{
+	return bpf_task_storage_get(&policy_scratches, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+}
+
+#endif

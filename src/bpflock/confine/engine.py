@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Putting policies into the kernel, and taking them out. See bpf/policy.bpf.c and docs/policy-engine.md.
+
+Pinned in /sys/fs/bpf/bpflock/policy/, beside the links: the maps, and `state`, what later commands must know of what is
+in force: it lives exactly as long.
+"""
+
+import contextlib
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from bpflock.errors import BpflockError
+from bpflock.kernel import host, pins
+from bpflock.kernel.bpf import Map, Object, build_of, iterate
+from bpflock.kernel.btf import KernelTypes, ObjectTypes
+from bpflock.locks.enforce import CONFIG_SECTION, Enforcer
+from bpflock.policy.model import PolicySet
+from bpflock.policy.tables import OBJECT, RIGHTS, Numbering, Tables, compile_policy
+
+_GENERATIONS = 4  # GENERATIONS of bpf/policy.bpf.h
+_AUTOMATON_CELL = 4
+_STATE_BLOCK = 4096
+# Maps that stay when the programs are replaced: pins, and what they are called in the object.
+_MAPS = {
+    "tasks": "policy_tasks",
+    "labels": "policy_labels",
+    "scratches": "policy_scratches",
+    "messages": "policy_messages",
+    "automata": "policy_automata",
+    "rights": "policy_rights_tables",
+    "objects": "policy_objects",
+    "generation": ".data.generation",
+    "tree": ".data.tree",
+    "marked": ".data.marked",
+}
+_STATE = "state"
+_MARK = "iter/task"
+
+
+@dataclass(frozen=True)
+class State:
+    """What is in force: the number of the policy set, the numbers of its profiles and functions, its source (a document
+    that belongs to the caller), and which hooks it is on."""
+
+    generation: int
+    numbering: Numbering
+    source: str
+    hooks: tuple[str, ...]
+
+    def to_bytes(self) -> bytes:
+        text = json.dumps(
+            {
+                "generation": self.generation,
+                "numbering": self.numbering.to_json(),
+                "source": self.source,
+                "hooks": self.hooks,
+            }
+        ).encode()
+        content = struct.pack("=Q", len(text)) + text
+        return content + bytes(-len(content) % _STATE_BLOCK)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "State":
+        (length,) = struct.unpack_from("=Q", content)
+        found = json.loads(content[8 : 8 + length])
+        numbering = Numbering.from_json(found["numbering"])
+        return cls(int(found["generation"]), numbering, str(found["source"]), tuple(found["hooks"]))
+
+
+class Engine:
+    """The policy engine in the kernel. Every method finishes what it does: nothing is half applied, and there is no
+    moment without the policy that was in force. Methods raise BpflockError."""
+
+    def __init__(self, enforcer: Enforcer) -> None:
+        self._enforcer = enforcer
+
+    def state(self) -> State | None:
+        """What is in force, or None."""
+        host.require_root()
+        if not pins.exists(pins.POLICY):
+            return None
+        with self._enforcer.exclusive():
+            return self._state()
+
+    def load(self, policy: PolicySet, source: str = "") -> Tables:
+        """Enforce these profiles and no others, on tasks too that run already. Returns when they are enforced."""
+        with self._enforcer.exclusive():
+            before = self._state()
+            numbering = before.numbering if before else Numbering()
+            numbering.extend(policy)
+            generation = before.generation + 1 if before else 1
+            tables = compile_policy(policy, numbering, generation)
+            self._enforcer.require_lsm()
+            try:
+                self._enforcer.ensure_guard()
+                if before and self._is_loaded(before):
+                    base = pins.directory(pins.POLICY)
+                    # First the numbers: no task may have one that a later command does not know.
+                    self._keep(base, State(generation, numbering, source, before.hooks))
+                    self._switch(base, tables)
+                else:
+                    self._load_programs(tables, generation, numbering, source)
+            except BpflockError:
+                self._enforcer.remove_unused_pins()
+                raise
+            self._mark()
+        return tables
+
+    def unload(self) -> bool:
+        """Confine nobody any more. False if there was no policy."""
+        with self._enforcer.exclusive():
+            removed = pins.remove(pins.POLICY)
+            self._enforcer.remove_unused_pins()
+            return removed
+
+    def _state(self) -> State | None:
+        path = pins.directory(pins.POLICY) / _STATE
+        if not path.exists():
+            return None
+        with Map.open(path) as pinned:
+            return State.from_bytes(pinned.values())
+
+    def _is_loaded(self, state: State) -> bool:
+        """Whether the programs in the kernel are all there, and those that we would load."""
+        if pins.hooks(pins.POLICY) != state.hooks:
+            return False
+        with contextlib.suppress(BpflockError), Map.open(pins.directory(pins.POLICY) / pins.CONFIG) as pinned:
+            layout = ObjectTypes.load(pins.POLICY).struct("bpflock_config")
+            return bool(layout.unpack(pinned.values())["build"] == build_of(pins.POLICY))
+        return False
+
+    def _load_programs(self, tables: Tables, generation: int, numbering: Numbering, source: str) -> None:
+        with Object(pins.POLICY) as program:
+            for found in program.programs:
+                found.use(not found.optional or _exists(found.hook))
+            config = program.types.struct("bpflock_config").pack(build=program.build)
+            program.set_constant(CONFIG_SECTION, "config", config)
+            hooks = tuple(sorted(found.hook for found in program.programs if found.used))
+            with pins.staging(pins.POLICY) as stage:
+                self._load(program)
+                for pin, name in _MAPS.items():
+                    with program.map(name) as made:
+                        made.pin(stage / pin)
+                self._keep(stage, State(generation, numbering, source, hooks))
+                self._switch(stage, tables)
+                self._enforcer.attach(program, stage)
+                pins.write_origins(stage, {})
+            pins.publish(pins.POLICY)
+
+    def _load(self, program: Object) -> None:
+        """With the maps of the programs that are there, if any: their tasks stay confined."""
+        with contextlib.ExitStack() as stack:
+            for pin, name in _MAPS.items():
+                path = pins.directory(pins.POLICY) / pin
+                if path.exists():
+                    program.reuse(name, stack.enter_context(Map.open(path)), pin)
+            self._enforcer.load_with_shared_maps(program, pins.POLICY)
+
+    def _keep(self, base: Path, state: State) -> None:
+        fresh = base / f"{_STATE}-new"
+        fresh.unlink(missing_ok=True)
+        with Map.table("policy_state", _STATE_BLOCK, state.to_bytes()) as content:
+            content.pin(fresh)
+        fresh.rename(base / _STATE)
+
+    def _switch(self, base: Path, tables: Tables) -> None:
+        """Fill the slot of the new generation, then name it: one store decides which policy set is in force."""
+        slot = struct.pack("=I", tables.generation % _GENERATIONS)
+        for pin, size, content in (
+            ("automata", _AUTOMATON_CELL, tables.automaton),
+            ("rights", RIGHTS.size, tables.rights),
+            ("objects", OBJECT.size, tables.objects or bytes(OBJECT.size)),
+        ):
+            with Map.open(base / pin) as outer, Map.table(f"policy_{pin}", size, content) as table:
+                outer.update(slot, struct.pack("=i", table.fd))
+        with Map.open(base / "generation") as generation:
+            generation.update(struct.pack("=I", 0), struct.pack("=I", tables.generation))
+
+    def _mark(self) -> None:
+        """Confine the tasks that run already. A task may fork while we look: until a pass finds none that is new."""
+        base = pins.directory(pins.POLICY)
+        before = -1
+        while (now := self._marked(base)) != before:
+            iterate(pins.link_path(base, _MARK))
+            before = now
+
+    def _marked(self, base: Path) -> int:
+        with Map.open(base / "marked") as marked:
+            return int.from_bytes(marked.values()[:8], "little")
+
+
+def _exists(hook: str) -> bool:
+    """Whether this kernel has an LSM hook; other hooks are taken to exist."""
+    kind, _, name = hook.partition("/")
+    return kind != "lsm" or KernelTypes.load().has_function(f"bpf_lsm_{name}")

@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files under a policy: each way to reach one works without it, and fails with it, with an event that says why."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bpflock.confine.engine import Engine
+from bpflock.events.model import Event
+from bpflock.policy.model import Effect, FileAccess, FileObject, Origin, PolicySet, Profile, Rule
+
+from .conftest import Locks
+
+HERE = Path("/tmp/policy")
+BOX = HERE / "busybox"
+READ, WRITE, EXEC = FileAccess.READ, FileAccess.WRITE, FileAccess.EXEC
+_LIBRARIES = ("/usr/lib/**", "/lib/**", "/lib64/**", "/etc/ld.so.cache")
+
+
+def rule(pattern: str, access: FileAccess, effect: Effect = Effect.ALLOW, own: bool = False) -> Rule:
+    return Rule(FileObject(pattern, access, own), effect, Origin("test", 1, 1))
+
+
+def profile(*rules: Rule, complain: bool = False) -> Profile:
+    """Of busybox, which may load its libraries (if it has any) and use /dev/null."""
+    always = [rule(pattern, READ | EXEC) for pattern in _LIBRARIES] + [rule("/dev/null", READ | WRITE)]
+    return Profile(str(BOX), (*always, *rules), Origin("test", 1, 1), complain)
+
+
+def run(command: str) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(command, shell=True, capture_output=True, check=False, cwd="/")
+
+
+def box(command: str) -> bool:
+    """Whether busybox could, confined."""
+    return run(f"{BOX} {command}").returncode == 0
+
+
+@pytest.fixture(scope="module")
+def all_of_it(all_locks: Locks) -> Iterator[Engine]:
+    engine = Engine(all_locks.enforcer)
+    yield engine
+    engine.unload()
+
+
+@pytest.fixture
+def engine(all_of_it: Engine) -> Iterator[Engine]:
+    """The engine, without a profile for anything; a fresh directory of files."""
+    all_of_it.load(PolicySet())
+    make_files()
+    yield all_of_it
+
+
+def policy() -> PolicySet:
+    """May look at everything here, read `open`, and do anything in `work`."""
+    everything = FileAccess(sum(FileAccess) & ~int(EXEC))
+    return PolicySet(
+        (
+            profile(
+                rule(f"{HERE}/**", FileAccess.GETATTR),
+                rule(f"{HERE}/open/**", READ),
+                rule(f"{HERE}/open", READ),
+                rule(f"{HERE}/work{{,/**}}", everything),
+            ),
+        )
+    )
+
+
+# What busybox tries, and the accesses that the event names. Paths are relative to HERE.
+ATTACKS = {
+    "read": ("cat closed/file", {"read"}),
+    "read by ..": ("cat open/../closed/file", {"read"}),
+    "append": ("sh -c 'echo x >>closed/file'", {"append"}),
+    "write": ("sh -c 'echo x >closed/file'", {"write"}),
+    "write a read-only one": ("sh -c 'echo x >open/file'", {"write"}),
+    "truncate": ("truncate -s 1 open/file", {"write"}),
+    "create": ("touch closed/new", {"create"}),
+    "mkdir": ("mkdir closed/new", {"create"}),
+    "mknod": ("mknod closed/new p", {"create"}),
+    "symlink": ("ln -s x closed/new", {"create"}),
+    "unlink": ("rm open/file", {"rm"}),
+    "rmdir": ("rmdir closed/dir", {"rm"}),
+    "rename away": ("mv open/file work/stolen", {"rm"}),
+    "rename in": ("mv work/file open/new", {"create"}),
+    "rename over": ("mv -f work/file open/file", {"create"}),
+    "rename a directory": ("mv closed/deep work/deep", {"rm"}),
+    "link": ("ln closed/file work/stolen", {"link"}),
+    "link out": ("ln work/file open/new", {"create"}),
+    "chmod": ("chmod 777 open/file", {"setattr"}),
+    "chown": ("chown 1:1 open/file", {"setattr"}),
+    "stat": ("stat /etc/passwd", {"getattr"}),
+    "list": ("ls closed", {"read"}),
+    "execute": ("sh -c closed/true", {"exec"}),
+    "open again by procfs": ("cat /proc/self/fd/3 3<closed/file", {"read"}),
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_denied(name: str, engine: Engine, all_locks: Locks) -> None:
+    command, accesses = ATTACKS[name]
+    assert run(f"cd {HERE} && {BOX} {command}").returncode == 0, "without a policy"
+    make_files()
+    engine.load(policy())
+    all_locks.events()
+    before = snapshot()
+    ended = run(f"cd {HERE} && {BOX} {command}")
+    events = denials(all_locks)
+    told = f"{ended}\n" + "\n".join(map(str, events))
+    assert ended.returncode != 0, told
+    assert snapshot() == before, told
+    assert any(accesses & set(event.policy.accesses) for event in events if event.policy), told
+    assert all(event.reason == "denied (policy)" for event in events), told
+
+
+def make_files() -> None:
+    """The files as they are when a test begins."""
+    shutil.rmtree(HERE, ignore_errors=True)
+    for name in ("open", "closed/deep", "closed/dir", "work"):
+        (HERE / name).mkdir(parents=True)
+    for name in ("open/file", "closed/file", "closed/deep/file", "work/file"):
+        (HERE / name).write_text(f"{name}\n")
+    shutil.copy("/bin/busybox", BOX)
+    shutil.copy("/bin/true", HERE / "closed/true")
+
+
+def snapshot() -> dict[str, tuple[int, int, bytes]]:
+    """All files below HERE: mode, links, content."""
+    found = {}
+    for path in sorted(HERE.rglob("*")):
+        status = path.lstat()
+        content = path.read_bytes() if path.is_file() and path != BOX else b""
+        found[str(path)] = (status.st_mode, status.st_nlink, content)
+    return found
+
+
+def denials(locks: Locks) -> list[Event]:
+    return [event for event in locks.events() if event.bpfprog == "policy" and event.denied]
+
+
+def test_allowed_by_rule_goes_on_working(engine: Engine, all_locks: Locks) -> None:
+    engine.load(policy())
+    all_locks.events()
+    for command in (
+        f"cat {HERE}/open/file",
+        f"touch {HERE}/work/new",
+        f"mv {HERE}/work/new {HERE}/work/newer",
+        f"ln {HERE}/work/newer {HERE}/work/link",
+        f"mkdir {HERE}/work/d",
+        f"rmdir {HERE}/work/d",
+        f"chmod 600 {HERE}/work/newer",
+        f"rm {HERE}/work/newer",
+    ):
+        ended = run(f"{BOX} {command}")
+        assert ended.returncode == 0, (command, ended, denials(all_locks))
+
+
+def test_others_are_not_confined(engine: Engine) -> None:
+    engine.load(policy())
+    assert run(f"cat {HERE}/closed/file").returncode == 0
+    assert not box(f"cat {HERE}/closed/file")
+    engine.unload()
+    assert box(f"cat {HERE}/closed/file")
+
+
+def test_a_policy_that_is_taken_out_confines_nobody(engine: Engine) -> None:
+    engine.load(policy())
+    with subprocess.Popen([BOX, "sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as shell:
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+
+        def reads() -> bool:
+            assert shell.stdin is not None
+            assert shell.stdout is not None
+            shell.stdin.write(f"read x <{HERE}/closed/file && echo yes || echo no\n")
+            shell.stdin.flush()
+            return shell.stdout.readline() == "yes\n"
+
+        assert not reads()
+        engine.load(PolicySet())
+        assert reads()
+        engine.load(policy())  # it runs already: marked, not only at its exec
+        assert not reads()
+        shell.stdin.close()
+
+
+@pytest.mark.parametrize("depth", [19, 20, 21, 63, 64, 65, 129, 300])
+def test_deep(depth: int, engine: Engine) -> None:
+    """However deep, the right verdict: allowed where a rule allows it, denied beside it."""
+    below = "/".join(["d"] * depth)
+    for top in ("open", "closed"):
+        (HERE / top / below).mkdir(parents=True)
+        (HERE / top / below / "leaf").write_text("leaf")
+    engine.load(policy())
+    assert box(f"cat {HERE}/open/{below}/leaf")
+    assert not box(f"cat {HERE}/closed/{below}/leaf")
+
+
+def test_too_long_is_denied(engine: Engine, all_locks: Locks) -> None:
+    """Longer than any path can be written down: reached step by step, told with its own reason."""
+    engine.load(policy())
+    os.chdir(HERE / "open")
+    try:
+        for _ in range(20):
+            Path("n" * 250).mkdir()
+            os.chdir("n" * 250)
+        Path("leaf").write_text("leaf")
+        all_locks.events()
+        assert subprocess.run([BOX, "cat", "leaf"], capture_output=True, check=False).returncode != 0
+        assert {event.reason for event in denials(all_locks)} == {"denied (too deep)"}
+    finally:
+        os.chdir("/")
+
+
+@pytest.mark.parametrize("name", ["n" * 255, 'a"b', "a\nb", "ü", "\x1b[2J", "a b", "-"])
+def test_names(name: str, engine: Engine, all_locks: Locks) -> None:
+    for top in ("open", "closed"):
+        (HERE / top / name).write_text("x")
+    engine.load(policy())
+    all_locks.events()
+    for top, works in (("open", True), ("closed", False)):
+        ended = subprocess.run([BOX, "cat", HERE / top / name], capture_output=True, check=False)
+        assert (ended.returncode == 0) is works
+    assert [event.filename for event in denials(all_locks)] == [os.fsencode(HERE / "closed" / name)]
+
+
+def test_what_changes_the_path_changes_the_verdict(engine: Engine) -> None:
+    """Labels are kept by inode: renames of the file and of a directory above it, mounts and moves are noticed."""
+    engine.load(policy())
+    target = HERE / "open/file"
+    for _ in range(2):
+        assert box(f"cat {target}")
+    target.rename(HERE / "closed/moved")
+    assert not box(f"cat {HERE}/closed/moved")
+    (HERE / "closed/moved").rename(target)
+    assert box(f"cat {target}")
+
+    (HERE / "open").rename(HERE / "shut")
+    assert not box(f"cat {HERE}/shut/file")
+    (HERE / "shut").rename(HERE / "open")
+    assert box(f"cat {target}")
+
+    (HERE / "shut").mkdir()
+    run(f"mount --bind {HERE}/open {HERE}/shut")
+    try:
+        # The same inode by two paths, in turn.
+        for _ in range(2):
+            assert box(f"cat {HERE}/open/file")
+            assert not box(f"cat {HERE}/shut/file")
+        run(f"mount --make-private {HERE}/shut; mount --move {HERE}/shut {HERE}/work")
+        assert box(f"cat {HERE}/work/file")
+    finally:
+        run(f"umount {HERE}/shut; umount {HERE}/work")
+
+
+def test_a_chroot_does_not_change_the_path(engine: Engine) -> None:
+    engine.load(
+        PolicySet((profile(rule("/file", READ), rule(f"{HERE}/open/**", READ), rule("/**/busybox", EXEC | READ)),))
+    )
+    (HERE / "closed/tmp").mkdir()
+    shutil.copy(BOX, HERE / "closed/busybox")
+    ended = subprocess.run(["chroot", HERE / "closed", "/busybox", "cat", "/file"], capture_output=True, check=False)
+    assert ended.returncode == 0, "another executable: not confined"
+    ended = subprocess.run(
+        [BOX, "chroot", HERE / "closed", "/busybox", "cat", "/file"], capture_output=True, check=False
+    )
+    assert ended.returncode != 0
+
+
+def test_children_are_confined_and_a_transition_changes_the_profile(engine: Engine) -> None:
+    other = HERE / "other"
+    shutil.copy(BOX, other)
+    (HERE / "cat").symlink_to("other")
+    there = Profile(str(other), (*profile().rules, rule(f"{HERE}/closed/**", READ)), Origin("test", 1, 1))
+    engine.load(PolicySet((profile(rule(str(other), EXEC | READ)), there)))
+    assert run(f"{HERE}/cat {HERE}/closed/file").returncode == 0
+    assert not box(f"sh -c '{HERE}/cat {HERE}/closed/file'")
+    engine.load(PolicySet((profile(rule(str(other), EXEC | READ, Effect.ALLOW | Effect.TRANSITION)), there)))
+    assert box(f"sh -c '{HERE}/cat {HERE}/closed/file'")
+
+
+def test_taint(engine: Engine, all_locks: Locks) -> None:
+    """Not enforced before a taint rule matches; then for the process and its children."""
+    engine.load(PolicySet((profile(rule(f"{HERE}/open/**", READ, Effect.TAINT | Effect.ALLOW), rule(str(BOX), EXEC)),)))
+    all_locks.events()
+    assert box(f"cat {HERE}/closed/file")
+    assert not box(f"cat {HERE}/open/file {HERE}/closed/file")
+    assert not box(f"sh -c 'read x <{HERE}/open/file; {BOX} cat {HERE}/closed/file'")
+    assert "taint (policy)" in {event.reason for event in all_locks.events()}
+
+
+def test_own_files(engine: Engine) -> None:
+    """A right on files that the process itself created."""
+    engine.load(
+        PolicySet(
+            (
+                profile(
+                    rule(f"{HERE}/**", FileAccess.CREATE | WRITE), rule(f"{HERE}/**", READ | FileAccess.RM, own=True)
+                ),
+            )
+        )
+    )
+    assert not box(f"cat {HERE}/closed/file")
+    assert box(f"sh -c 'echo x >{HERE}/work/mine; read y <{HERE}/work/mine'")
+    assert not box(f"cat {HERE}/work/mine")
+
+
+def test_complain_tells_and_allows(engine: Engine, all_locks: Locks) -> None:
+    engine.load(PolicySet((profile(complain=True),)))
+    all_locks.events()
+    assert box(f"cat {HERE}/closed/file")
+    told = [event for event in all_locks.events() if event.filename == os.fsencode(HERE / "closed/file")]
+    assert told
+    assert all(event.reason == "complain (policy)" and event.retval == 0 for event in told)
+
+
+def test_an_executable_in_memory_is_denied(engine: Engine) -> None:
+    """Everything below / may be executed: what has no path may not."""
+    engine.load(PolicySet((profile(rule("/**", FileAccess(sum(FileAccess)))),)))
+    assert box("true")
+    code = (
+        "import os; fd = os.memfd_create('x', 0); os.write(fd, open('/bin/true', 'rb').read());"
+        "os.execve(os.open(f'/proc/self/fd/{fd}', os.O_RDONLY), ['true'], {})"
+    )
+    python = shutil.which("python3") or "python3"
+    engine.load(
+        PolicySet(
+            (Profile(os.path.realpath(python), (rule("/**", FileAccess(sum(FileAccess))),), Origin("test", 1, 1)),)
+        )
+    )
+    assert run(f"{python} -c 'pass'").returncode == 0
+    ended = run(f'{python} -c "{code}"')
+    assert ended.returncode != 0
+    assert b"PermissionError" in ended.stderr

@@ -11,7 +11,18 @@ import pytest
 
 from bpflock.confine.engine import Engine
 from bpflock.events.model import Event
-from bpflock.policy.model import Effect, FileAccess, FileObject, Origin, PolicySet, Profile, Rule
+from bpflock.policy.model import (
+    CapabilityObject,
+    Effect,
+    FileAccess,
+    FileObject,
+    Function,
+    Origin,
+    PolicySet,
+    Profile,
+    Rule,
+)
+from bpflock.policy.tables import CompileError
 
 from .conftest import Locks
 
@@ -156,6 +167,26 @@ def test_allowed_by_rule_goes_on_working(engine: Engine, all_locks: Locks) -> No
     ):
         ended = run(f"{BOX} {command}")
         assert ended.returncode == 0, (command, ended, denials(all_locks))
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        Rule(CapabilityObject(frozenset({1})), Effect.ALLOW, Origin("a.bpfbox", 3, 5)),
+        Rule(FileObject("/x", READ), Effect.ALLOW, Origin("a.bpfbox", 3, 5), (Function("f"),)),
+        Rule(FileObject("/x/../y", READ), Effect.ALLOW, Origin("a.bpfbox", 3, 5)),
+    ],
+    ids=["capability", "function", "pattern"],
+)
+def test_what_cannot_be_enforced_is_refused(refused: Rule, engine: Engine) -> None:
+    """With its place; what was in force stays in force."""
+    engine.load(policy())
+    before = engine.state()
+    with pytest.raises(CompileError) as error:
+        engine.load(PolicySet((profile(refused),)))
+    assert error.value.message.startswith("a.bpfbox:3:5: ")
+    assert engine.state() == before
+    assert not box(f"cat {HERE}/closed/file")
 
 
 def test_others_are_not_confined(engine: Engine) -> None:

@@ -16,8 +16,8 @@ from bpflock.kernel import host, pins
 from bpflock.kernel.bpf import Map, Object, build_of, iterate
 from bpflock.kernel.btf import KernelTypes, ObjectTypes
 from bpflock.locks.enforce import CONFIG_SECTION, Enforcer
-from bpflock.policy.model import PolicySet
-from bpflock.policy.tables import OBJECT, RIGHTS, Numbering, Tables, compile_policy
+from bpflock.policy.model import FileObject, PolicySet
+from bpflock.policy.tables import OBJECT, RIGHTS, CompileError, Numbering, Tables, compile_policy
 
 _GENERATIONS = 4  # GENERATIONS of bpf/policy.bpf.h
 _AUTOMATON_CELL = 4
@@ -85,8 +85,12 @@ class Engine:
             return self._state()
 
     def load(self, policy: PolicySet, source: str = "") -> Tables:
-        """Enforce these profiles and no others, on tasks too that run already. Returns when they are enforced."""
+        """Enforce these profiles and no others, on tasks too that run already. Returns when they are enforced.
+
+        Raises CompileError, with the rule's origin, for what cannot be enforced: then nothing has changed.
+        """
         with self._enforcer.exclusive():
+            _require_enforceable(policy)
             before = self._state()
             numbering = before.numbering if before else Numbering()
             numbering.extend(policy)
@@ -189,6 +193,21 @@ class Engine:
     def _marked(self, base: Path) -> int:
         with Map.open(base / "marked") as marked:
             return int.from_bytes(marked.values()[:8], "little")
+
+
+def _require_enforceable(policy: PolicySet) -> None:
+    """Raises CompileError for the first rule that the kernel side does not know yet: no rule may be without effect."""
+    for profile in policy.profiles:
+        for rule in profile.rules:
+            if rule.functions:
+                raise CompileError(rule.origin, "rules within functions cannot be enforced by this version")
+            if not isinstance(rule.object, FileObject):
+                kind = type(rule.object).__name__.removesuffix("Object").lower()
+                raise CompileError(
+                    rule.origin,
+                    f"{kind} rules cannot be enforced by this version",
+                    hint="it confines the use of files; all else is allowed",
+                )
 
 
 def _exists(hook: str) -> bool:

@@ -23,6 +23,8 @@ _COMMANDS = {
     "status": ("show what is enforced, and what was allowed and denied", "bpflock.cli.status:status"),
     "events": ("show events of the running daemon", "bpflock.cli.events:events"),
     "cgroup": ("give cgroups a profile of their own", "bpflock.cli.cgroup:cgroup"),
+    "policy": ("check, show and try policies of applications", "bpflock.cli.policy:policy"),
+    "explain": ("explain why a policy denied something", "bpflock.cli.explain:explain"),
     "config": ("show the effective configuration", "bpflock.cli.config:config"),
     "completion": ("print the completion script of a shell", "bpflock.cli.completion:completion"),
     "version": ("print the version", "bpflock.cli.version:version"),

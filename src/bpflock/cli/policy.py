@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bpflock policy`: what needs no kernel."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bpflock.cli.command import Command, Group, app
+from bpflock.cli.output import echo, one_line, print_json
+from bpflock.errors import UsageError
+
+if TYPE_CHECKING:
+    from bpflock.policy.bpfbox.diagnostics import PolicyError
+    from bpflock.policy.evaluate import Subject
+    from bpflock.policy.model import Origin, PolicySet, Profile
+
+_FILES = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+
+
+@click.group(cls=Group, no_args_is_help=False)
+def policy() -> None:
+    """Check, show and try policies in the bpfbox language.
+
+    A FILE may be a directory: all that ends in .bpfbox there.
+    """
+
+
+@contextlib.contextmanager
+def refused() -> Iterator[None]:
+    """Show the errors of a policy as a compiler does, then end with status 2."""
+    from bpflock.policy.bpfbox.diagnostics import PolicyError
+
+    try:
+        yield
+    except PolicyError as error:
+        if app().json:
+            print_json(_errors(error))
+        else:
+            echo(error.render(), err=True)
+        click.get_current_context().exit(2)
+
+
+def _load(files: tuple[Path, ...]) -> "PolicySet":
+    from bpflock.policy.bpfbox.load import load
+
+    with refused():
+        return load(files)
+    raise AssertionError("refused() ends the command")
+
+
+def _place(origin: "Origin") -> dict[str, object]:
+    return {"file": origin.file, "line": origin.line, "column": origin.column}
+
+
+def _errors(error: "PolicyError") -> list[dict[str, object]]:
+    return [
+        {**_place(found.origin), "severity": "error", "message": found.message, "hint": found.hint}
+        for found in error.diagnostics
+    ]
+
+
+@policy.command(
+    "lint",
+    cls=Command,
+    has_json=True,
+    examples=[
+        ("bpflock policy lint nginx.bpfbox", "is it valid, and does it do what it seems to?"),
+        ("bpflock policy lint --elsewhere /etc/bpflock/policy.d", "do not look at the files of this machine"),
+    ],
+)
+@click.option("--elsewhere", is_flag=True, help="it is for another machine: do not look for the files it names")
+@_FILES
+def lint_(files: tuple[Path, ...], elsewhere: bool) -> int:
+    """Find mistakes in policies.
+
+    Exit status: 0 nothing but notes, 1 warnings or errors, 2 the policy is not accepted.
+    """
+    from bpflock.policy.lint import Severity, lint
+
+    # Built-in rules are for all machines: what is not on this one is no news.
+    found = [
+        finding
+        for finding in lint(_load(files), here=not elsewhere)
+        if finding.severity is not Severity.NOTE or not finding.origin.file.startswith("<")
+    ]
+    if app().json:
+        print_json(
+            [{**_place(f.origin), "severity": f.severity.value, "message": f.message, "hint": f.hint} for f in found]
+        )
+    else:
+        colours = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
+        for finding in found:
+            severity = click.style(finding.severity.value, fg=colours[finding.severity])
+            echo(f"{one_line(str(finding.origin))}: {severity}: {one_line(finding.message)}")
+            if finding.hint:
+                echo(f"    hint: {one_line(finding.hint)}")
+    return int(any(finding.severity is not Severity.NOTE for finding in found))
+
+
+@policy.command(
+    "show",
+    cls=Command,
+    examples=[
+        ("bpflock policy show nginx.bpfbox", "all its rules, those that it includes too"),
+        ("bpflock policy show --origins nginx.bpfbox", "and where each of them comes from"),
+    ],
+)
+@click.option("--origins", is_flag=True, help="file, line and column of each rule")
+@_FILES
+def show_(files: tuple[Path, ...], origins: bool) -> None:
+    """Show policies in one normal form, includes and built-in rules written out."""
+    from bpflock.policy.bpfbox.show import show
+
+    echo(show(_load(files), origins=origins))
+
+
+@policy.command(
+    "test",
+    cls=Command,
+    has_json=True,
+    examples=[
+        ("bpflock policy test login.bpfbox --access 'fs /etc/shadow read'", "may it?"),
+        ("bpflock policy test login.bpfbox --func check_password --access 'fs /etc/shadow read'", "and there?"),
+        ("bpflock policy test p.bpfbox --access 'net inet stream connect 10.0.0.1:443'", "other kinds of access"),
+    ],
+)
+@click.option("--profile", "executable", metavar="PATH", help="the executable or the profile; if there are several")
+@click.option("--access", required=True, metavar="ACCESS", help="such as 'fs /etc/passwd read', 'signal child sigterm'")
+@click.option("--func", "functions", multiple=True, metavar="NAME", help="the thread is in this function")
+@click.option("--tainted", is_flag=True, help="the process is tainted")
+@_FILES
+def test(
+    files: tuple[Path, ...], executable: str | None, access: str, functions: tuple[str, ...], tainted: bool
+) -> int:
+    """Tell what a policy says about one access; the kernel is not asked.
+
+    Exit status: 0 allowed, 1 denied, 2 wrong usage.
+    """
+    from bpflock.policy.bpfbox.access import parse_access
+    from bpflock.policy.bpfbox.show import show_rule
+    from bpflock.policy.evaluate import Access, evaluate
+
+    loaded = _load(files)
+    request = parse_access(access)
+    subject = _subject(loaded, executable, functions, tainted)
+    decision = evaluate(Access(subject, request))
+    verdict = "allowed" if decision.allowed else "denied"
+    if app().json:
+        rule = decision.rule
+        print_json(
+            {
+                "allowed": decision.allowed,
+                "reason": decision.reason.value,
+                "audited": decision.audited,
+                "taints": decision.taints,
+                "rule": {**_place(rule.origin), "text": show_rule(rule)} if rule else None,
+            }
+        )
+    else:
+        echo(f"{verdict}: {decision.reason.value}{', and it is told' if decision.audited else ''}")
+        if decision.rule:
+            echo(one_line(f"{decision.rule.origin}: {show_rule(decision.rule)}"))
+    return 0 if decision.allowed else 1
+
+
+def _subject(loaded: "PolicySet", executable: str | None, functions: tuple[str, ...], tainted: bool) -> "Subject":
+    from bpflock.errors import nearest
+    from bpflock.policy.evaluate import Subject
+
+    profile = _profile(loaded, executable)
+    known = {function for rule in profile.rules for function in rule.functions}
+    inside = set()
+    for name in functions:
+        named = {function for function in known if function.name == name}
+        if not named:
+            names = sorted({function.name for function in known})
+            hint = nearest(name, names) if names else "it has rules for no function"
+            raise UsageError(f"the profile has no rules for function '{name}'", hint=hint)
+        inside |= named
+    path = executable or profile.executable
+    return Subject(profile, tainted, frozenset(inside), os.fsencode(path))
+
+
+def _profile(loaded: "PolicySet", executable: str | None) -> "Profile":
+    from bpflock.errors import nearest
+    from bpflock.policy.evaluate import profile_of
+
+    if executable is None:
+        if len(loaded.profiles) != 1:
+            names = ", ".join(profile.executable for profile in loaded.profiles[:8])
+            raise UsageError("there are several profiles", hint=f"choose one by --profile: {names}")
+        return loaded.profiles[0]
+    for profile in loaded.profiles:
+        if profile.executable == executable:
+            return profile
+    found = profile_of(loaded, os.fsencode(executable))
+    if found is None:
+        known = [profile.executable for profile in loaded.profiles]
+        raise UsageError(f"no profile is for {executable}", hint=nearest(executable, known))
+    return found

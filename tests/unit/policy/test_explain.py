@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Explanations of events, which are text that a process has a part in."""
+
+from pathlib import Path
+
+import pytest
+
+from bpflock.errors import UsageError
+from bpflock.policy.bpfbox.load import parse
+from bpflock.policy.explain import explain, parse_event
+from bpflock.policy.model import PolicySet
+
+_POLICY = PolicySet(
+    parse(
+        """#![profile "/usr/bin/x"]
+fs("/etc/passwd", read)
+#[func "check"] fs("/etc/shadow", read)
+fs("/tmp/**", any, own)
+#[audit] fs("/etc/passwd", read)
+#![profile "/usr/bin/t"]
+#[taint] fs("/in/*", read)
+""",
+        "p.bpfbox",
+    )
+)
+
+
+def event(operation: str, path: str, reason: str = "denied (policy)", profile: str = "/usr/bin/x") -> str:
+    return (
+        f'time="2026-01-01T00:00:00+01:00" level=info msg="event=lsm_file_open operation={operation} tgid=7 pid=7 '
+        f'ppid=1 uid=0 cgroupid=1 comm=x pcomm=sh filename={path} profile={profile} retval=-1 reason={reason}" '
+        "bpfprog=policy subsys=bpf"
+    )
+
+
+def test_both_forms_of_an_event() -> None:
+    keys = parse_event(event("read", "/etc/a%20b"))
+    assert (keys["filename"], keys["reason"], keys["bpfprog"]) == ("/etc/a%20b", "denied (policy)", "policy")
+    assert parse_event('{"event":"lsm_file_open","pid":7,"reason":"denied (policy)"}')["pid"] == "7"
+    for bad in ("", "{", "[]", "hello", "{}"):
+        with pytest.raises(UsageError):
+            parse_event(bad)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (event("write", "/etc/passwd"), ["no rule allowed it", "it lacks write", 'fs("/etc/passwd", write)']),
+        (event("read", "/etc/shadow"), ["p.bpfbox:3:17", "only inside check()", 'fs("/etc/shadow", read)']),
+        (event("read", "/tmp/f"), ["only for files that the process created", 'fs("/tmp/f", read)']),
+        (
+            event("read|write", "/srv/a%20%22b%2A"),
+            ["read|write", 'fs("/srv/a \\"b\\*", read|write)', "replace"],
+        ),
+        (event("read", "/etc/passwd"), ["this policy allows it: p.bpfbox:2:1"]),
+        (event("read", "/etc/passwd", "audit (policy)"), ["audit (policy)", "by: p.bpfbox:5:10"]),
+        (event("read", "/in/a", "taint (policy)", "/usr/bin/t"), ["by: p.bpfbox:7:10"]),
+        (event("exec", "/bin/sh"), ["run it under this profile"]),
+    ],
+)
+def test_explanations(line: str, expected: list[str]) -> None:
+    text = explain(parse_event(line), _POLICY)
+    assert "x (pid 7) wanted: " in text
+    for part in expected:
+        assert part in text
+
+
+def test_the_suggestion_allows_it() -> None:
+    text = explain(parse_event(event("read|append", "/srv/[a]{b}%22%5C")), _POLICY)
+    (line,) = [line for line in text.splitlines() if line.startswith("would allow it: ")]
+    again = PolicySet(parse('#![profile "/usr/bin/x"]\n' + line.removeprefix("would allow it: ")))
+    assert "this policy allows it" in explain(parse_event(event("read|append", "/srv/[a]{b}%22%5C")), again)
+
+
+def test_other_names_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    (tmp_path / "b").hardlink_to(tmp_path / "a")
+    assert f"other names, which this rule does not allow: {tmp_path}/b" in explain(
+        parse_event(event("read", f"{tmp_path}/a")), _POLICY
+    )
+
+
+def test_events_of_others_are_refused() -> None:
+    with pytest.raises(UsageError, match="but of kimglock"):
+        explain({"event": "lsm_locked_down", "bpfprog": "kimglock"}, _POLICY)
+    with pytest.raises(UsageError, match="has no profile /usr/bin/y"):
+        explain(parse_event(event("read", "/a", profile="/usr/bin/y")), _POLICY)

@@ -100,8 +100,6 @@ def test_explain(bpflock: Run, policy: str) -> None:
 
 
 def test_the_parser_is_not_imported_for_help() -> None:
-    code = (
-        "import sys; from bpflock.cli.main import main; main(['policy', '--help']); print({'lark'} & set(sys.modules))"
-    )
+    code = "import sys; from bpflock.cli.main import main; main(['policy', '--help']); print('lark' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.splitlines()[-1] == "False"

@@ -24,6 +24,7 @@ _MSR_MAJOR = 202
 _SIOCGIFINDEX = 0x8933
 _PROT_READ, _PROT_EXEC, _MAP_PRIVATE = 1, 4, 2
 _PAGE = 4096
+_AF_INET, _AF_NETLINK, _SOCK_DGRAM, _SOCK_RAW = 2, 16, 2, 3
 _CLONE_PIDFD, _CLONE_NEWUTS, _CLONE_NEWUSER = 0x00001000, 0x04000000, 0x10000000
 _NO_ADDRESS = 8
 
@@ -146,6 +147,34 @@ def _capable() -> None:
         os.close(fd)
 
 
+@contextlib.contextmanager
+def _socket(family: int, kind: int) -> Iterator[int]:
+    """A socket, or the negative errno where it is denied."""
+    fd = syscall(lib.SYS_socket, family, kind, 0)
+    try:
+        yield fd
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _socket_create() -> None:
+    with _socket(_AF_NETLINK, _SOCK_RAW):
+        pass
+
+
+def _socket_bind() -> None:
+    # To an address that is nobody's: TEST-NET-1.
+    address = struct.pack("=H", _AF_INET) + bytes([0, 1, 192, 0, 2, 1]) + bytes(8)
+    with _socket(_AF_INET, _SOCK_DGRAM) as fd:
+        syscall(lib.SYS_bind, fd, ffi.new("char[]", address), len(address))
+
+
+def _socket_listen() -> None:
+    with _socket(_AF_INET, _SOCK_DGRAM) as fd:  # which cannot listen
+        syscall(lib.SYS_listen, fd, 0)
+
+
 def _tiny_program() -> bytes:
     """An ELF executable that exits at once."""
     machine, code = {
@@ -175,6 +204,9 @@ _WAYS: dict[str, Way] = {
     "lsm/task_alloc": lambda: _clone(_CLONE_NEWUTS),
     "lsm/userns_create": lambda: _clone(_CLONE_NEWUSER),
     "lsm/capable": _capable,
+    "lsm/socket_create": _socket_create,
+    "lsm/socket_bind": _socket_bind,
+    "lsm/socket_listen": _socket_listen,
 }
 # What must be executed, by a child that is the canary.
 _PROGRAMS: dict[str, Callable[[], bytes]] = {

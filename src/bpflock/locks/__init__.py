@@ -10,13 +10,14 @@ from bpflock.locks.filelesslock import FILELESSLOCK
 from bpflock.locks.kimglock import KIMGLOCK
 from bpflock.locks.kmodlock import KMODLOCK
 from bpflock.locks.model import Lock
+from bpflock.locks.netlock import NETLOCK
 from bpflock.locks.nslock import NSLOCK
 
 __all__ = ["LOCKS", "Lock", "find_lock"]
 
 # In the order in which they are enforced and shown.
 LOCKS: Mapping[str, Lock] = {
-    lock.name: lock for lock in (KIMGLOCK, KMODLOCK, BPFRESTRICT, FILELESSLOCK, NSLOCK, EXECSNOOP)
+    lock.name: lock for lock in (KIMGLOCK, KMODLOCK, BPFRESTRICT, FILELESSLOCK, NSLOCK, NETLOCK, EXECSNOOP)
 }
 
 

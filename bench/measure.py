@@ -28,6 +28,7 @@ _UNRELATED = Path("bench.slice/unrelated.scope")
 _ROUNDS = 3  # of all configurations: what changes slowly in the kernel changes for all
 _COUNT = 10  # of an operation in one process
 _PROCESSES = 10  # in one round, for what varies
+_PROCESSES_FREE = 5  # for what must not differ by one instruction
 _PAGES_AT_HAND = Path("/proc/sys/vm/percpu_pagelist_high_fraction")
 
 
@@ -44,6 +45,11 @@ class Operation:
     directory: str = ""
     free: bool = False
     varies: bool = False
+
+    @property
+    def processes(self) -> int:
+        """In one round."""
+        return _PROCESSES if self.varies else _PROCESSES_FREE if self.free else 1
 
 
 OPERATIONS = (
@@ -208,7 +214,7 @@ def measure(progress: Callable[[str], None]) -> Results:
                 with configuration.enter() as settle:
                     for operation in OPERATIONS:
                         settle()
-                        runs = [_run(operation, base, subject) for _ in range(_PROCESSES if operation.varies else 1)]
+                        runs = [_run(operation, base, subject) for _ in range(operation.processes)]
                         if number:
                             found.setdefault(configuration.name, {}).setdefault(operation.name, []).extend(runs)
     return {

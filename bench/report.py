@@ -34,8 +34,8 @@ def verdicts(results: Results) -> Iterator[Verdict]:
         empty = added(results, _EMPTY, operation)
         locked = added(results, _LOCKED, operation)
         if operation.free:
-            text = "nothing is added" if locked == 0 else f"{locked:+.0f} where nothing may be added"
-            yield Verdict(operation.name, base, empty, locked, None, locked == 0, text)
+            text = "nothing is added" if locked <= 0 else f"{locked:+.0f} where nothing may be added"
+            yield Verdict(operation.name, base, empty, locked, None, locked <= 0, text)
         else:
             ratio = locked / empty if empty > 0 else float("inf")
             text = "within" if ratio <= MAX_RATIO else "over"

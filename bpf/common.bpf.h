@@ -425,8 +425,11 @@ static __always_inline int enforce(const struct access *access)
  */
 static __always_inline int ignore(enum bpflock_lock lock)
 {
-	struct bpflock_own *own = canary(bpf_get_current_task_btf());
+	struct bpflock_own *own;
 
+	if (likely(!shared.canary))
+		return 0;
+	own = canary(bpf_get_current_task_btf());
 	return own ? answer_canary(own, lock) : 0;
 }
 

@@ -34,13 +34,17 @@ const volatile enum kimglock_op operations; /* their names, for user space */
 /* Not static: the verifier looks at a global function once, and forgets which of the numbers it was. */
 __noinline u32 operation_of(u32 what)
 {
+	/* First what the kernel asks again and again. */
+	REASON(IOPORT, IOPORT);
+	REASON(TRACEFS, TRACEFS);
+	REASON(BPF_READ_KERNEL, BPF_READ);
+	REASON(PERF, PERF);
 	REASON(MODULE_SIGNATURE, UNSIGNED_MODULE);
 	REASON(DEV_MEM, DEV_MEM);
 	REASON(EFI_TEST, EFI_TEST);
 	REASON(KEXEC, KEXEC);
 	REASON(HIBERNATION, HIBERNATION);
 	REASON(PCI_ACCESS, PCI_ACCESS);
-	REASON(IOPORT, IOPORT);
 	REASON(MSR, MSR);
 	REASON(ACPI_TABLES, ACPI_TABLES);
 	REASON(DEVICE_TREE, DEVICE_TREE);
@@ -56,10 +60,7 @@ __noinline u32 operation_of(u32 what)
 	REASON(XEN_USER_ACTIONS, XEN_USER_ACTIONS);
 	REASON(KCORE, KCORE);
 	REASON(KPROBES, KPROBES);
-	REASON(BPF_READ_KERNEL, BPF_READ);
 	REASON(DBG_READ_KERNEL, DBG_READ_KERNEL);
-	REASON(PERF, PERF);
-	REASON(TRACEFS, TRACEFS);
 	REASON(XMON_RW, XMON);
 	REASON(XFRM_SECRET, XFRM_SECRET);
 	return OP_OTHER;

@@ -3,8 +3,8 @@
 
 CACHE/images/RELEASE-HASH/disk      ext4; QEMU boots it with a snapshot, so it never changes
 
-On the disk, in EXTRAS, are also base.tar, what containers are built from, and wheels/, what bpflock needs of PyPI: a
-guest without a network can then do what a machine with one does.
+Podman on the disk has BASE, and wheels() is what bpflock needs of PyPI: a guest without a network can then do what a
+machine with one does.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import os
 import platform
 import shutil
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from vm.process import Ticker, run
 
 # In the guest.
 EXTRAS = Path("/usr/local/share/bpflock-test")
+BASE = "localhost/debian"  # what containers are built from
 
 _PACKAGES = (
     "systemd",
@@ -41,11 +43,11 @@ _PACKAGES = (
 )
 # What deploy/container/Containerfile installs.
 _BASE_PACKAGES = ("python3", "python3-pip", "libbpf1")
-_REQUIREMENTS = ("click>=8.1", "cffi>=1.16", "PyYAML>=6")
+_REPOSITORY = Path(__file__).resolve().parents[1]
 _RELEASES = {"bookworm": "3.11", "trixie": "3.13"}
 _SIZE = "3G"
 # Raise it if what this module does to the tree changes.
-_VERSION = 1
+_VERSION = 2
 # What no test looks at.
 _EXCLUDED = ("usr/share/doc", "usr/share/locale", "usr/share/man")
 _DROPPED = ("var/cache/apt", "var/lib/apt/lists")
@@ -91,7 +93,7 @@ def make() -> Image:
 
 
 def _directory(root: Path) -> Path:
-    key = repr((_VERSION, release(), _PACKAGES, _BASE_PACKAGES, _REQUIREMENTS, _EXCLUDED, _SIZE))
+    key = repr((_VERSION, release(), _PACKAGES, _BASE_PACKAGES, _EXCLUDED, _SIZE))
     return root / "images" / f"{release()}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
@@ -113,8 +115,7 @@ def _build(stage: Path) -> None:
     _install(tree)
     extras = tree / EXTRAS.relative_to("/")
     extras.mkdir(parents=True)
-    shutil.move(base, extras)
-    _wheels(extras / "wheels")
+    _store(tree, base, extras)
     _prepare(tree)
     say("writing the disk")
     disk = image / "disk"
@@ -193,18 +194,59 @@ def _drop(tree: Path) -> None:
     (tree / "var/cache/apt/archives/partial").mkdir(parents=True)
 
 
-def _wheels(directory: Path) -> None:
-    """What bpflock needs of PyPI, for the Python of the image, not that of this machine."""
+# In the tree's root, apart from this machine: Podman wants /proc, /sys, /run and a /tmp of its own.
+_IMPORT = f"""set -e
+cd "$1"
+mount -t proc proc proc
+mount --rbind /sys sys
+mount --rbind /dev dev
+mount -t tmpfs run run
+chroot . podman --cgroup-manager=cgroupfs --events-backend=file import -q /base.tar {BASE}
+"""
+
+
+def _store(tree: Path, base: Path, extras: Path) -> None:
+    """Give Podman the base of containers: in an emulated machine that takes minutes, here seconds."""
+    there = tree / "base.tar"
+    shutil.move(base, there)
+    try:
+        run(
+            ["unshare", "--mount", "--pid", "--fork", "sh", "-c", _IMPORT, "sh", tree],
+            what="giving Podman the base of containers",
+            tick=Ticker(lambda spent: say(f"  still giving Podman the base of containers ({spent:.0f} s)")),
+        )
+        there.unlink()
+    except VmError as error:
+        # Without the right to mount, for one.
+        say(f"  {error}; the guest has to do it, slowly")
+        shutil.move(there, extras)
+
+
+def wheels() -> Path:
+    """A directory with what bpflock needs of PyPI, for the Python of the image, not that of this machine.
+
+    Below the repository, so that the guest sees it; downloaded again when the requirements change.
+    """
+    with (_REPOSITORY / "pyproject.toml").open("rb") as file:
+        requirements: list[str] = tomllib.load(file)["project"]["dependencies"]
+    directory = _REPOSITORY / "build" / "image-wheels"
+    stamp, wanted = directory / "requirements", "\n".join([release(), *requirements])
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return directory
+    shutil.rmtree(directory, ignore_errors=True)
     say("downloading wheels")
     run(
         [
             *("python3", "-m", "pip", "--disable-pip-version-check", "download", "-q", "-d", directory),
             *("--only-binary=:all:", "--python-version", _RELEASES[release()], "--platform", "manylinux2014_x86_64"),
-            *("--platform", "manylinux_2_17_x86_64", "--platform", "manylinux_2_28_x86_64", *_REQUIREMENTS),
+            *("--platform", "manylinux_2_17_x86_64", "--platform", "manylinux_2_28_x86_64", *requirements),
         ],
         what="downloading wheels",
         hint="is the network up?",
+        tick=Ticker(lambda spent: say(f"  still downloading ({spent:.0f} s)")),
     )
+    stamp.write_text(wanted)
+    return directory
 
 
 def _prepare(tree: Path) -> None:

@@ -143,6 +143,7 @@ def _run_all(suites: Sequence[Suite], plan: Plan) -> list[Outcome]:
     found = {name: kernels.fetch(name) for name in dict.fromkeys(suite.kernel for suite in suites)}
     if any(suite.image for suite in suites):
         image.make()
+        image.wheels()
     # The guest cannot write bytecode, and compiling is slow in there.
     compileall.compile_dir("src", quiet=2)
     REPORTS.mkdir(parents=True, exist_ok=True)

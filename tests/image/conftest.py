@@ -23,7 +23,7 @@ def pytest_configure() -> None:
 
 
 def run(*command: str | Path, check: bool = True) -> "subprocess.CompletedProcess[str]":
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/tmp", timeout=3 * PATIENCE)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/tmp", timeout=5 * PATIENCE)
     assert not check or ended.returncode == 0, ended
     return ended
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What an administrator does before a boot, in a guest whose systemd does not run yet. ROOT is the repository.
 cd "$ROOT"
-pip install -q --no-index --find-links dist --find-links /usr/local/share/bpflock-test/wheels \
+pip install -q --no-index --find-links dist --find-links build/image-wheels \
 	--break-system-packages --root-user-action=ignore bpflock
 cp deploy/systemd/*.service /etc/systemd/system/
 mkdir -p /etc/bpflock

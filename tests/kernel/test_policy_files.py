@@ -11,6 +11,7 @@ import pytest
 
 from bpflock.confine.engine import Engine
 from bpflock.events.model import Event
+from bpflock.kernel import pins
 from bpflock.policy.model import (
     CapabilityObject,
     Effect,
@@ -187,6 +188,18 @@ def test_what_cannot_be_enforced_is_refused(refused: Rule, engine: Engine) -> No
     assert error.value.message.startswith("a.bpfbox:3:5: ")
     assert engine.state() == before
     assert not box(f"cat {HERE}/closed/file")
+
+
+def test_a_program_that_does_not_fire_is_noticed(engine: Engine) -> None:
+    """The canary tries each hook. Kernels that refuse to switch ftrace off cannot be brought into that state."""
+    engine.load(policy())
+    engine.test()
+    link = pins.link_path(pins.directory(pins.POLICY), "lsm/path_mkdir")
+    link.unlink()
+    assert box(f"mkdir {HERE}/closed/new")
+    engine.load(policy())  # not what was loaded: loaded again
+    engine.test()
+    assert not box(f"mkdir {HERE}/closed/newer")
 
 
 def test_others_are_not_confined(engine: Engine) -> None:

@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from bpflock.confine import canary
 from bpflock.errors import BpflockError
 from bpflock.kernel import host, pins
 from bpflock.kernel.bpf import Map, Object, build_of, iterate
@@ -110,7 +111,25 @@ class Engine:
                 self._enforcer.remove_unused_pins()
                 raise
             self._mark()
+            self._test()
         return tables
+
+    def _test(self) -> None:
+        """The canary. Raises BpflockError if a program is attached but does not fire."""
+        base = pins.directory(pins.POLICY)
+        with Map.open(base / "tasks") as tasks, Map.open(base / pins.COUNTERS) as counters:
+            silent = canary.silent_hooks(pins.hooks(pins.POLICY), tasks, lambda: self._enforcer.canary_count(counters))
+        if silent:
+            self._enforcer.require_lsm()
+            raise BpflockError(
+                f"policy: the program on {', '.join(silent)} is attached but does not fire",
+                hint="another security module may refuse first: see /sys/kernel/security/lsm",
+            )
+
+    def test(self) -> None:
+        """Prove again that each program fires. Raises BpflockError for one that does not."""
+        with self._enforcer.exclusive():
+            self._test()
 
     def unload(self) -> bool:
         """Confine nobody any more. False if there was no policy."""

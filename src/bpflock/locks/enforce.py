@@ -287,16 +287,17 @@ class Enforcer:
         own.enter(key)
         with Map.open(pins.directory(name) / pins.COUNTERS) as counters:
             for hook in pins.hooks(name):
-                before = self._canary_count(counters)
+                before = self.canary_count(counters)
                 reached = canary.provoke(hook, key, LOCKS[name].symbol)
-                if reached and self._canary_count(counters) == before and not _refused_before(hook):
+                if reached and self.canary_count(counters) == before and not _refused_before(hook):
                     _require_ftrace()
                     raise BpflockError(
                         f"{name}: the program on {hook} is attached but does not fire",
                         hint="another security module may refuse first: see /sys/kernel/security/lsm",
                     )
 
-    def _canary_count(self, counters: Map) -> int:
+    def canary_count(self, counters: Map) -> int:
+        """How often a canary was denied, by a lock's counters."""
         layout = ObjectTypes.load("kimglock").struct("bpflock_counter")
         denied = next(field.offset for field in layout.fields if field.name == "denied")
         total = 0

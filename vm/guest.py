@@ -34,6 +34,7 @@ from vm.process import MISSING_HINT
 DEFAULT_LSM = "lockdown,capability,landlock,yama,apparmor,bpf"
 DEFAULT_TIMEOUT = 1800.0
 BOOT_TIMEOUT = 240.0  # a boot takes 6 s; a machine with everything else to do may take longer
+IMAGE_BOOT_TIMEOUT = 900.0  # with Job.prepare and a whole systemd: half a minute where nothing else runs
 SHARE = "/mnt/share"
 
 # What the guest covers with file systems of its own, in vm/init.sh.
@@ -126,7 +127,8 @@ def run(
         try:
             out_write.close()
             err_write.close()
-            return _follow(streams, job.timeout, stop or threading.Event())
+            boot_timeout = BOOT_TIMEOUT if job.image is None else IMAGE_BOOT_TIMEOUT
+            return _follow(streams, boot_timeout, job.timeout, stop or threading.Event())
         except VmError as error:
             error.details = "\n".join([*_tail(log), *_tail(console)])
             raise
@@ -135,12 +137,12 @@ def run(
             proc.wait()
 
 
-def _follow(streams: Mapping[FileIO, Stream], timeout: float, stop: threading.Event) -> Result:
+def _follow(streams: Mapping[FileIO, Stream], boot_timeout: float, timeout: float, stop: threading.Event) -> Result:
     """Hand the streams through until both have said that the command ended."""
     began = time.monotonic()
     started: float | None = None
     status: int | None = None
-    deadline = began + BOOT_TIMEOUT
+    deadline = began + boot_timeout
     with selectors.DefaultSelector() as selector:
         for pipe in streams:
             selector.register(pipe, selectors.EVENT_READ)
@@ -149,7 +151,7 @@ def _follow(streams: Mapping[FileIO, Stream], timeout: float, stop: threading.Ev
                 raise GuestDied("stopped on request")
             now = time.monotonic()
             if now >= deadline and started is None:
-                raise BootError(f"the guest did not boot within {BOOT_TIMEOUT:.0f} s")
+                raise BootError(f"the guest did not boot within {boot_timeout:.0f} s")
             if now >= deadline:
                 raise GuestTimeout(
                     f"the command was still running after {timeout:.0f} s",

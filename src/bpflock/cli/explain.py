@@ -9,7 +9,7 @@ import click
 from bpflock.cli.command import Command
 from bpflock.cli.options import PLACES, config_flags, load_config
 from bpflock.cli.output import echo, one_line
-from bpflock.cli.policy import refused
+from bpflock.cli.policy import policies, refused
 from bpflock.errors import BpflockError, UsageError
 
 
@@ -47,10 +47,24 @@ def explain(event: str | None, last: bool, files: tuple[Path, ...], **flags: str
     elif event == "-":
         event = sys.stdin.readline()
     keys = parse_event(event)
+    if keys.get("profile", "").isdigit():
+        keys["profile"] = _profile(int(keys["profile"]))
     with refused():
         text = explain(keys, load(files or [DIRECTORY]))
         for line in text.splitlines():
             echo(one_line(line))
+
+
+def _profile(number: int) -> str:
+    """The executable of a profile that an event names by its number."""
+    from bpflock.events.escape import escape
+
+    with policies() as inside:
+        state = inside.engine.state()
+    for executable, known in state.numbering.profiles.items() if state else ():
+        if known == number:
+            return escape(executable.encode())
+    raise BpflockError(f"no profile in force has the number {number}", hint="is its policy still loaded?")
 
 
 def _last(runtime_dir: Path) -> str:

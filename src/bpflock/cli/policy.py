@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`bpflock policy`: what needs no kernel."""
+"""`bpflock policy`"""
 
 import contextlib
 import os
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from bpflock.cli.command import Command, Group, app
-from bpflock.cli.output import echo, one_line, print_json
+from bpflock.cli.output import echo, one_line, print_json, table
 from bpflock.errors import UsageError
 
 if TYPE_CHECKING:
+    from bpflock.confine.policies import Policies
     from bpflock.policy.bpfbox.diagnostics import PolicyError
     from bpflock.policy.evaluate import Subject
     from bpflock.policy.model import Origin, PolicySet, Profile
@@ -23,7 +24,7 @@ _FILES = click.argument("files", nargs=-1, required=True, metavar="FILE...", typ
 
 @click.group(cls=Group, no_args_is_help=False)
 def policy() -> None:
-    """Check, show and try policies in the bpfbox language.
+    """Confine programs by policies in the bpfbox language.
 
     A FILE may be a directory: all that ends in .bpfbox there.
     """
@@ -202,3 +203,100 @@ def _profile(loaded: "PolicySet", executable: str | None) -> "Profile":
         known = [profile.executable for profile in loaded.profiles]
         raise UsageError(f"no profile is for {executable}", hint=nearest(executable, known))
     return found
+
+
+# What is in force.
+
+
+@contextlib.contextmanager
+def policies() -> "Iterator[Policies]":
+    """What is in force in the kernel."""
+    from bpflock.cli.lock import open_enforcer
+    from bpflock.confine.engine import Engine
+    from bpflock.confine.policies import Policies
+
+    with open_enforcer() as enforcer:
+        yield Policies(Engine(enforcer))
+
+
+@policy.command(
+    "load",
+    cls=Command,
+    examples=[
+        ("bpflock policy load nginx.bpfbox", "enforce it, along with what is in force"),
+        ("bpflock policy load --only /etc/bpflock/policy.d", "enforce these, and nothing else"),
+    ],
+)
+@click.option("--only", is_flag=True, help="unload all other profiles in the same step")
+@_FILES
+def load_(files: tuple[Path, ...], only: bool) -> None:
+    """Enforce policies, for processes too that run already; return when they are enforced.
+
+    They replace what was loaded from the same files, and profiles for the same executables. If anything is wrong with
+    one of them, nothing is changed. The kernel goes on enforcing: to end it, bpflock policy unload.
+    """
+    wanted = _load(files)
+    with policies() as inside:
+        if only:
+            inside.replace(wanted)
+        else:
+            inside.load(wanted)
+    for profile in wanted.profiles:
+        echo(one_line(f"{profile.executable}: {_mode(profile)}"))
+
+
+def _mode(profile: "Profile") -> str:
+    return "complain" if profile.complain else "enforce"
+
+
+@policy.command(
+    "unload",
+    cls=Command,
+    examples=[
+        ("bpflock policy unload /usr/sbin/nginx", "confine it no more"),
+        ("bpflock policy unload --all", "confine nothing any more"),
+    ],
+)
+@click.option("--all", "everything", is_flag=True, help="all of them")
+@click.argument("profiles", nargs=-1, metavar="PROFILE...")
+def unload(profiles: tuple[str, ...], everything: bool) -> None:
+    """End the confinement of programs. PROFILE is named as in 'bpflock policy list'."""
+    if everything == bool(profiles):
+        raise UsageError("give profiles, or --all", hint="see 'bpflock policy list'")
+    with policies() as inside:
+        if profiles:
+            inside.unload(profiles)
+        elif not inside.unload_all():
+            echo("no policy was in force")
+
+
+@policy.command("list", cls=Command, has_json=True, examples=[("bpflock policy list", "which programs are confined?")])
+def list_() -> None:
+    """List the profiles in force."""
+    with policies() as inside:
+        found = inside.loaded()
+    if app().json:
+        print_json(
+            [{"profile": p.executable, "mode": _mode(p), "rules": len(p.rules), "origin": str(p.origin)} for p in found]
+        )
+        return
+    rows = [(p.executable, _mode(p), str(len(p.rules)), str(p.origin)) for p in found]
+    for line in table([("profile", "mode", "rules", "from"), *rows], right=[2]) if rows else []:
+        echo(one_line(line))
+
+
+@policy.command(
+    "mode",
+    cls=Command,
+    examples=[
+        ("bpflock policy mode complain /usr/sbin/nginx", "tell what would be denied, and allow it"),
+        ("bpflock policy mode enforce /usr/sbin/nginx", "deny it again"),
+    ],
+)
+@click.argument("mode", type=click.Choice(["enforce", "complain"]))
+@click.argument("profile")
+def mode_(mode: str, profile: str) -> None:
+    """Switch a profile in force between enforcing and complaining, for running processes too."""
+    with policies() as inside:
+        inside.set_mode(profile, complain=mode == "complain")
+    echo(one_line(f"{profile}: {mode}"))

@@ -8,6 +8,7 @@ in force: it lives exactly as long.
 import contextlib
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,9 +91,14 @@ class Engine:
 
         Raises CompileError, with the rule's origin, for what cannot be enforced: then nothing has changed.
         """
+        return self.update(lambda _: (policy, source))
+
+    def update(self, change: Callable[[State | None], tuple[PolicySet, str]]) -> Tables:
+        """As load(), of what `change` makes of the state that is in force; no other process comes in between."""
         with self._enforcer.exclusive():
-            _require_enforceable(policy)
             before = self._state()
+            policy, source = change(before)
+            _require_enforceable(policy)
             numbering = before.numbering if before else Numbering()
             numbering.extend(policy)
             generation = before.generation + 1 if before else 1

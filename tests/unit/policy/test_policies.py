@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What changes of the profiles in force amount to, without a kernel."""
+
+from collections.abc import Callable
+
+import pytest
+
+from bpflock.confine.engine import State
+from bpflock.confine.policies import Policies, pack, unpack
+from bpflock.errors import UsageError
+from bpflock.policy.bpfbox.load import parse
+from bpflock.policy.model import Origin, PolicySet
+from bpflock.policy.tables import Numbering
+
+
+class FakeEngine:
+    def __init__(self) -> None:
+        self.in_force: State | None = None
+        self.policy = PolicySet()
+
+    def state(self) -> State | None:
+        return self.in_force
+
+    def update(self, change: Callable[[State | None], tuple[PolicySet, str]]) -> None:
+        self.policy, source = change(self.in_force)
+        self.in_force = State(1, Numbering(), source, ())
+
+    def unload(self) -> bool:
+        was, self.in_force = self.in_force, None
+        return was is not None
+
+
+def policy(file: str, *executables: str) -> PolicySet:
+    return PolicySet(parse("\n".join(f'#![profile "{e}"]\nfs("/a", read)' for e in executables), file))
+
+
+@pytest.fixture
+def policies() -> Policies:
+    return Policies(FakeEngine())  # type: ignore[arg-type]
+
+
+def names(policies: Policies) -> list[str]:
+    return [profile.executable for profile in policies.loaded()]
+
+
+def test_what_is_packed_keeps_its_meaning_and_its_place() -> None:
+    profiles = parse('\n  #![profile "/a" complain]\n#[func "f"] fs("/x", read)', "p.bpfbox")
+    (found,) = unpack(pack(profiles))
+    assert (found.executable, found.complain, found.origin) == ("/a", True, Origin("p.bpfbox", 2, 6))
+    assert found.rules[0].object == profiles[0].rules[0].object
+    assert found.rules[0].functions == profiles[0].rules[0].functions
+    assert unpack("") == []
+
+
+def test_loading(policies: Policies) -> None:
+    assert names(policies) == []
+    policies.load(policy("one", "/a", "/b"))
+    policies.load(policy("two", "/c"))
+    assert names(policies) == ["/a", "/b", "/c"]
+    policies.load(policy("one", "/b"))  # the file has no /a any more
+    assert names(policies) == ["/c", "/b"]
+    policies.load(policy("three", "/c"))
+    assert [str(p.origin) for p in policies.loaded()] == ["one:1:4", "three:1:4"]
+    policies.replace(policy("four", "/d"))
+    assert names(policies) == ["/d"]
+
+
+def test_adding_refuses_what_is_there(policies: Policies) -> None:
+    policies.load(policy("one", "/a"))
+    with pytest.raises(UsageError, match="/a has a profile in force already, of one:1:4"):
+        policies.add(policy("two", "/b", "/a"))
+    assert names(policies) == ["/a"]
+    policies.add(policy("two", "/b"))
+    assert names(policies) == ["/a", "/b"]
+
+
+def test_unloading_and_modes(policies: Policies) -> None:
+    with pytest.raises(UsageError, match="no profile is in force for /a"):
+        policies.unload(["/a"])
+    policies.load(policy("one", "/a", "/b"))
+    policies.set_mode("/a", complain=True)
+    assert [p.complain for p in policies.loaded()] == [True, False]
+    policies.set_mode("/a", complain=False)
+    assert not any(p.complain for p in policies.loaded())
+    with pytest.raises(UsageError) as caught:
+        policies.unload(["/a", "/bb"])
+    assert caught.value.hint == "did you mean '/b'?"
+    assert names(policies) == ["/a", "/b"]
+    policies.unload(["/a"])
+    assert names(policies) == ["/b"]
+    assert policies.unload_all()
+    assert not policies.unload_all()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bpflock.confine.policies import Policies
     from bpflock.policy.bpfbox.diagnostics import PolicyError
     from bpflock.policy.evaluate import Subject
+    from bpflock.policy.lint import Finding
     from bpflock.policy.model import Origin, PolicySet, Profile
 
 _FILES = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
@@ -83,9 +84,10 @@ def lint_(files: tuple[Path, ...], elsewhere: bool) -> int:
     from bpflock.policy.lint import Severity, lint
 
     # Built-in rules are for all machines: what is not on this one is no news.
+    loaded = _load(files)
     found = [
         finding
-        for finding in lint(_load(files), here=not elsewhere)
+        for finding in [*lint(loaded, here=not elsewhere), *(() if elsewhere else _missing_functions(loaded))]
         if finding.severity is not Severity.NOTE or not finding.origin.file.startswith("<")
     ]
     if app().json:
@@ -100,6 +102,28 @@ def lint_(files: tuple[Path, ...], elsewhere: bool) -> int:
             if finding.hint:
                 echo(f"    hint: {one_line(finding.hint)}")
     return int(any(finding.severity is not Severity.NOTE for finding in found))
+
+
+def _missing_functions(loaded: "PolicySet") -> "Iterator[Finding]":
+    """Functions of user space that the executables on this machine do not have."""
+    from bpflock.policy.lint import Finding, Severity
+    from bpflock.policy.pattern import exact
+    from bpflock.policy.symbols import find_function, find_library
+
+    for profile in loaded.profiles:
+        paths = [Path(os.fsdecode(path)) for path in exact(profile.executable) or ()]
+        asked = set()
+        for rule in profile.rules:
+            for function in rule.functions:
+                if function.kernel or function in asked:
+                    continue
+                asked.add(function)
+                try:
+                    for path in [find_library(function.library)] if function.library else paths:
+                        if path.exists():
+                            find_function(path, function.name)
+                except UsageError as error:
+                    yield Finding(rule.origin, Severity.ERROR, error.message, error.hint or "")
 
 
 @policy.command(

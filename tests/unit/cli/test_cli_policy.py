@@ -35,6 +35,17 @@ def test_lint(bpflock: Run, policy: str) -> None:
     assert (found["file"], found["line"], found["column"], found["severity"]) == (policy, 4, 1, "warning")
 
 
+def test_lint_looks_for_functions(bpflock: Run, policy: str) -> None:
+    Path(policy).write_text(f"""#![profile "{Path(sys.executable).resolve()}"]
+#[func "f" ("libnone.so.1")] fs("/etc/passwd", read)
+#[func "fopen" ("libc.so.6")] fs("/etc/shadow", read)
+#[func "check_pasword_"] fs("/etc/group", read)
+""")
+    errors = [f for f in bpflock("policy", "lint", "--json", policy).json if f["severity"] == "error"]
+    assert [found["line"] for found in errors] == [2, 4]
+    assert "no library is called 'libnone.so.1'" in errors[0]["message"]
+
+
 def test_errors_have_a_caret(bpflock: Run, policy: str) -> None:
     Path(policy).write_text(_TEXT + 'fs("/etc/passwd", raed)\ncapability(x)\n')
     for command in (["lint"], ["show"], ["test", "--access", "fs /a read"]):

@@ -18,7 +18,7 @@ _SIGNALLED = 128
 
 @click.command(
     cls=Command,
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False},
     examples=[("bpflock confine report.bpfbox -- /usr/local/bin/report --all", "what may it do under this policy?")],
 )
 @click.argument("policy", type=click.Path(path_type=Path))
@@ -32,6 +32,10 @@ def confine(policy: Path, command: tuple[str, ...]) -> int:
     from bpflock.policy.bpfbox.load import load
     from bpflock.policy.evaluate import profile_of
 
+    # What follows POLICY is left as it is, the dashes between too.
+    command = command[1:] if command[0] == "--" else command
+    if not command:
+        raise UsageError("no command", hint="bpflock confine POLICY -- COMMAND")
     found = shutil.which(command[0])
     if found is None:
         raise UsageError(f"no such command: {command[0]}")

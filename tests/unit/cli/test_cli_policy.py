@@ -98,6 +98,21 @@ def test_wrong_usage(bpflock: Run, policy: str, arguments: list[str], message: s
     assert "hint: " in result.err
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["--"], "no command"),
+        (["--", "/no/such"], "no such command: /no/such"),
+        (["/no/such", "--", "-x"], "no such command: /no/such"),
+        (["--", sys.executable, "-c", ""], "no profile is for"),
+    ],
+)
+def test_confine_wants_a_command_of_the_policy(bpflock: Run, policy: str, command: list[str], message: str) -> None:
+    result = bpflock("confine", policy, *command)
+    assert (result.status, result.out) == (2, "")
+    assert message in result.err
+
+
 def test_explain(bpflock: Run, policy: str) -> None:
     event = (
         '{"event":"lsm_file_open","operation":"read","pid":7,"comm":"x","filename":"/etc/shadow",'

@@ -44,6 +44,8 @@ extern const struct attack bpfrestrict_attacks[];
 extern const struct attack filelesslock_attacks[];
 extern const struct attack nslock_attacks[];
 extern const struct attack netlock_attacks[];
+extern const struct attack rootfslock_attacks[];
+extern const struct attack sysfslock_attacks[];
 extern const struct attack guard_attacks[];
 
 extern char message[1024]; /* the line */

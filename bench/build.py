@@ -28,7 +28,7 @@ def hooks() -> Counter[str]:
     found: Counter[str] = Counter()
     for name in (pins.GUARD, *LOCK_NAMES):
         with Object(name) as program:
-            found.update(each.hook for each in program.programs)
+            found.update(each.hook for each in program.programs if not each.optional)
     return found
 
 

@@ -132,14 +132,14 @@ CONFIGURATIONS = (
     Configuration("nothing", "no BPF program", _nothing),
     Configuration("empty", "one empty program on each hook that bpflock uses", lambda: _empty(each=False)),
     Configuration("empty x N", "as many empty programs as bpflock has on each hook", lambda: _empty(each=True)),
-    Configuration("baseline", "four locks, profile baseline", lambda: _locks(Profile.BASELINE)),
+    Configuration("baseline", "every lock, profile baseline", lambda: _locks(Profile.BASELINE)),
     Configuration("execsnoop", "the same, and execsnoop all", lambda: _locks(Profile.BASELINE, trace=True)),
     Configuration(
         "cgroup",
         "baseline, and an unrelated cgroup has an exception",
         lambda: _locks(Profile.BASELINE, exception=True),
     ),
-    Configuration("allow", "four locks, profile allow", lambda: _locks(Profile.ALLOW)),
+    Configuration("allow", "every lock, profile allow", lambda: _locks(Profile.ALLOW)),
 )
 
 

@@ -32,6 +32,8 @@ enum bpflock_lock {
 	LOCK_FILELESSLOCK = 4,
 	LOCK_EXECSNOOP = 5,
 	LOCK_NSLOCK = 6,
+	LOCK_ROOTFSLOCK = 8,
+	LOCK_SYSFSLOCK = 9,
 	LOCK_NETLOCK = 10,
 	LOCK_POLICY = 12, /* no lock: the policy engine, see policy.h */
 };
@@ -144,6 +146,17 @@ enum nslock_op {
 	NSLOCK_SETNS = 8,
 };
 
+enum rootfslock_op {
+	ROOTFSLOCK_WRITE = 0,
+	ROOTFSLOCK_REMOUNT = 1,
+	ROOTFSLOCK_MOUNT = 2,
+};
+
+enum sysfslock_op {
+	SYSFSLOCK_WRITE = 0,
+	SYSFSLOCK_READ = 1,
+};
+
 enum netlock_op {
 	NETLOCK_RAW = 0,
 	NETLOCK_PACKET = 1,
@@ -198,6 +211,15 @@ enum bpflock_event_type {
 	EVENT_LSM_TASK_ALLOC = 20,
 	EVENT_LSM_USERNS_CREATE = 21,
 	EVENT_LSM_CAPABLE = 22,
+	EVENT_LSM_FILE_PERMISSION = 30,
+	EVENT_LSM_INODE_SETATTR = 31, /* and the hooks of its kind: inode_set_acl, ... */
+	EVENT_LSM_INODE_SETXATTR = 32, /* and inode_removexattr */
+	EVENT_LSM_SB_MOUNT = 34,
+	EVENT_LSM_SB_REMOUNT = 35,
+	EVENT_LSM_MOVE_MOUNT = 36,
+	EVENT_LSM_INODE_CREATE = 37, /* and inode_mkdir, inode_mknod, inode_symlink, inode_link */
+	EVENT_LSM_INODE_UNLINK = 38, /* and inode_rmdir */
+	EVENT_LSM_INODE_RENAME = 39,
 	EVENT_LSM_SOCKET_CREATE = 50,
 	EVENT_LSM_SOCKET_BIND = 51,
 	EVENT_LSM_SOCKET_LISTEN = 52,
@@ -230,6 +252,7 @@ enum bpflock_reason {
 	REASON_AUDIT_POLICY = 7,
 	REASON_TAINT_POLICY = 8,
 	REASON_COMPLAIN_POLICY = 9, /* the profile complains only: this would be denied */
+	REASON_ALLOW_EXCEPTED = 10,
 	REASON_DENIED_BASELINE = 16,
 	REASON_DENIED_RESTRICTED = 17,
 	REASON_DENIED_BLOCKED = 18,

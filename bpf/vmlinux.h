@@ -60,6 +60,14 @@ struct list_head {
 	struct list_head *next;
 };
 
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
 struct qstr {
 	u32 hash;
 	u32 len;
@@ -76,6 +84,8 @@ struct inode {
 		unsigned int __i_nlink;
 	};
 	dev_t i_rdev;
+	u32 i_generation;
+	struct hlist_head i_dentry;
 };
 
 struct dentry {
@@ -83,6 +93,16 @@ struct dentry {
 	struct qstr d_name;
 	struct inode *d_inode;
 	struct super_block *d_sb;
+};
+
+/* The names of an inode are on a list through d_u.d_alias (6.1) or d_alias (7.3). */
+struct dentry___u {
+	union {
+		struct hlist_node d_alias;
+	} d_u;
+};
+struct dentry___plain {
+	struct hlist_node d_alias;
 };
 
 struct vfsmount {
@@ -101,9 +121,10 @@ struct mount {
 };
 
 struct super_block {
+	dev_t s_dev;
 	unsigned long s_magic;
 	unsigned long s_flags;
-	dev_t s_dev;
+	struct dentry *s_root;
 };
 
 /* A superblock keeps its mounts on a list through mnt_instance (6.1, 6.12) or on a chain through mnt_next_for_sb (7.3). */
@@ -216,6 +237,10 @@ struct task_struct {
 	struct css_set *cgroups;
 	u64 self_exec_id;
 	char comm[16];
+};
+
+union security_list_options {
+	void *inode_post_setattr;
 };
 
 /* Numbers of these differ between kernels: read only through bpf_core_enum_value(). */

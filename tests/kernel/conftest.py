@@ -93,9 +93,16 @@ class Locks:
         self.enforcer = Enforcer()
         self._decoder = Decoder.load({name: operation_names(lock) for name, lock in LOCKS.items()})
 
-    def load(self, name: str, profile: Profile, block: tuple[str, ...] = (), allow: tuple[str, ...] = ()) -> None:
+    def load(
+        self,
+        name: str,
+        profile: Profile,
+        block: tuple[str, ...] = (),
+        allow: tuple[str, ...] = (),
+        **parameters: tuple[str, ...],
+    ) -> None:
         lock = LOCKS[name]
-        self.enforcer.apply(lock, lock.settings(profile, block, allow), {"profile": "test"})
+        self.enforcer.apply(lock, lock.settings(profile, block, allow, parameters), {"profile": "test"})
 
     def unload(self, name: str) -> None:
         self.enforcer.remove(LOCKS[name])
@@ -158,6 +165,23 @@ def modules() -> Path:
         [ROOT / "attacks" / "modules.sh", RELEASE, f"/lib/modules/{RELEASE}", target], check=True, capture_output=True
     )
     return target
+
+
+@pytest.fixture(scope="session")
+def rootfs() -> Path:
+    """A file system of its own (ext4 on a loop device) that plays the root: the guest's is read-only."""
+    place, image = Path("/tmp/rootfs"), Path("/tmp/rootfs.img")
+    place.mkdir(exist_ok=True)
+    if not place.is_mount():
+        for command in (
+            "modprobe loop",
+            "modprobe ext4",
+            f"truncate -s 32M {image}",
+            f"mkfs.ext4 -q -E lazy_itable_init=0,nodiscard {image}",
+            f"mount -o loop {image} {place}",
+        ):
+            subprocess.run(command.split(), check=True, capture_output=True)
+    return place
 
 
 def wait_until(condition: str, timeout: float = 30.0) -> None:

@@ -52,7 +52,10 @@ def _values(config: Config) -> dict[str, tuple[object, str]]:
     values: dict[str, tuple[object, str]] = {}
     for name, lock in config.locks.items():
         for option in lock_options(LOCKS[name]):
-            values[option.name] = (getattr(lock.settings, option.part), lock.origins[option.part])
+            values[option.name] = (
+                LOCKS[name].value_of(lock.settings, option.part),
+                lock.origins[option.part],
+            )
     values["level"] = (config.level or "", config.origins["level"])
     values["debug"] = (config.debug, config.origins["debug"])
     values["remove-bpf-programs"] = (config.remove_bpf_programs, config.origins["remove-bpf-programs"])

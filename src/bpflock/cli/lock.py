@@ -8,7 +8,7 @@ import click
 from bpflock.cli import complete
 from bpflock.cli.command import Command, app, once
 from bpflock.cli.options import PLACES, config_flags, load_config
-from bpflock.cli.output import echo, note, print_json, progress
+from bpflock.cli.output import echo, note, one_line, print_json, progress
 from bpflock.config import Config
 from bpflock.config.options import lock_options
 from bpflock.errors import UsageError
@@ -17,6 +17,9 @@ from bpflock.locks.model import Lock, Settings
 
 if TYPE_CHECKING:
     from bpflock.locks.enforce import Enforcer, Outcome
+
+# The options of single locks that are none of all locks: --rootfslock-except.
+PARAMETERS = tuple(f"{name}-{parameter.name}" for name, lock in LOCKS.items() for parameter in lock.parameters)
 
 # For the help; \b keeps click from filling the lines.
 _NAMES = "\b\nLocks and tracers:\n" + "\n".join(f"  {name:<14}{lock.summary}" for name, lock in LOCKS.items())
@@ -62,7 +65,7 @@ def open_enforcer(event_buffer: int | None = None) -> "Enforcer":
     shell_complete=complete.operations,
     help="operations that baseline grants outside the host too",
 )
-@config_flags("level", "event-buffer", *PLACES)
+@config_flags("level", "event-buffer", *PARAMETERS, *PLACES)
 def lock(
     name: str | None, everything: bool, profile: str | None, block: str | None, allow: str | None, **flags: str | None
 ) -> None:
@@ -81,6 +84,9 @@ def lock(
     for part in words:
         if part not in names:
             raise UsageError(f"--{part}: {name} traces only: it has no block or allow list")
+    for option in PARAMETERS:
+        if flags.get(option.replace("-", "_")) is not None and not option.startswith(f"{name}-"):
+            raise UsageError(f"--{option} is no option of {name}")
     config = load_config(
         flags | {names[part]: word for part, word in words.items()},
         spelling={names[part]: f"--{part}" for part in words},
@@ -121,6 +127,7 @@ def _document(chosen: Lock, settings: Settings, outcome: "Outcome") -> dict[str,
         "profile": settings.profile,
         "block": settings.block,
         "allow": settings.allow,
+        **dict(settings.parameters),
         "outcome": outcome.value,
     }
 
@@ -165,4 +172,5 @@ def describe(lock: Lock, settings: Settings) -> str:
         parts.append(f"denied to everyone: {', '.join(settings.block)}")
     if settings.allow:
         parts.append(f"granted outside the host: {', '.join(settings.allow)}")
+    parts += [one_line(f"{name}: {', '.join(words)}") for name, words in settings.parameters]
     return "; ".join(parts)

@@ -46,9 +46,10 @@ def _show(status: "LockStatus") -> None:
     profile = status.settings.profile
     since = datetime.fromtimestamp(status.since).isoformat(" ", "seconds")
     rows = [("profile", click.style(profile.value, fg=_COLOURS.get(profile)), _origin(status, "profile"))]
-    for part, operations in (("block", status.settings.block), ("allow", status.settings.allow)):
-        if operations:
-            rows.append((part, ", ".join(operations), _origin(status, part)))
+    lists = (("block", status.settings.block), ("allow", status.settings.allow), *status.settings.parameters)
+    for part, words in lists:
+        if words:
+            rows.append((part, one_line(", ".join(words)), _origin(status, part)))
     rows.append(("hooks", ", ".join(status.hooks) or "none", ""))
     rows.append(("since", since, ""))
     echo(f"{click.style(status.lock.name, bold=True)}: {status.lock.summary}")

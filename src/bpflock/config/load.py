@@ -134,12 +134,19 @@ def _lock(merged: _Merged, lock: Lock, level: Level | None) -> LockConfig:
             "allow": ",".join(chosen.allow),
         }
         for part in names:
-            if defaults[part] and not merged.given(names[part]):
+            if defaults.get(part) and not merged.given(names[part]):
                 words[part] = defaults[part]
                 origins[part] = f"level {level} ({merged.origin('level')})"
+    # A lock that is not loaded unless somebody asks for it: a block list is not to be without effect.
+    asked = not merged.given(names["profile"]) and any(merged.given(name) for name in names.values())
+    if asked and lock.parse_profile(words["profile"]) is Profile.NONE:
+        words["profile"] = Profile.ALLOW
     try:
         settings = lock.settings(
-            lock.parse_profile(words["profile"]), [words.get("block", "")], [words.get("allow", "")]
+            lock.parse_profile(words["profile"]),
+            [words.get("block", "")],
+            [words.get("allow", "")],
+            {parameter.name: parameter.parse(words[parameter.name]) for parameter in lock.parameters},
         )
     except UsageError as error:
         # Each value is fine by itself: it is the two lists together.
@@ -148,7 +155,9 @@ def _lock(merged: _Merged, lock: Lock, level: Level | None) -> LockConfig:
     return LockConfig(
         settings,
         origins,
-        level is not None or any(merged.given(name) for name in names.values()),
+        # A level that does not load a lock says nothing of one that was put on by hand.
+        (level is not None and (lock.is_tracer or lock.levels[level].profile is not Profile.NONE))
+        or any(merged.given(name) for name in names.values()),
     )
 
 

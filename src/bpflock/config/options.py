@@ -27,6 +27,7 @@ class Kind(enum.Enum):
     SWITCH = enum.auto()
     CHOICE = enum.auto()
     OPERATIONS = enum.auto()  # separated by commas, or a YAML list
+    PATHS = enum.auto()  # the same
     TEXT = enum.auto()
 
 
@@ -44,8 +45,8 @@ class Reach(enum.Enum):
 class Option:
     """An option, named as on the command line without the dashes.
 
-    `check` raises UsageError for a word that is not a value. `part` is what of `lock` it sets: "profile", "block"
-    or "allow".
+    `check` raises UsageError for a word that is not a value. `part` is what of `lock` it sets: "profile", "block",
+    "allow" or one of the lock's own parameters.
     """
 
     name: str
@@ -73,6 +74,8 @@ class Option:
                 return f"one of {', '.join(self.choices)}"
             case Kind.OPERATIONS:
                 return "operations, separated by commas"
+            case Kind.PATHS:
+                return "absolute paths, separated by commas"
             case Kind.TEXT:
                 return "text"
 
@@ -182,6 +185,17 @@ def lock_options(lock: Lock) -> Iterator[Option]:
             choices=operations,
             lock=lock,
             part=part,
+        )
+    for parameter in lock.parameters:
+        yield Option(
+            f"{lock.name}-{parameter.name}",
+            parameter.summary,
+            parameter.parse,
+            Kind.PATHS if parameter.many else Kind.TEXT,
+            ",".join(parameter.default),
+            "PATHS" if parameter.many else "PATH",
+            lock=lock,
+            part=parameter.name,
         )
 
 

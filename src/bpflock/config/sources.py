@@ -99,7 +99,7 @@ def from_yaml(path: Path) -> Layer:
         option = _in_file(key, item.key_where)
         if option.name in layer:
             raise UsageError(f"{item.key_where}: {option.name} is also set in {layer[option.name].origin}")
-        words = item.items() if option.kind is Kind.OPERATIONS and item.is_list else [item]
+        words = item.items() if option.kind in (Kind.OPERATIONS, Kind.PATHS) and item.is_list else [item]
         for word in words:
             Given(option, word.text(option.expected), item.origin, word.where).check()
         layer[option.name] = Given(option, ",".join(word.text() for word in words), item.origin, item.where)

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from bpflock.errors import BpflockError, PermissionsError, UnsupportedError
 from bpflock.kernel._libbpf import ffi, lib
-from bpflock.kernel.btf import OBJECTS, Types
+from bpflock.kernel.btf import OBJECTS, KernelTypes, Types
 
 _LOG_SIZE = 256 * 1024
 
@@ -198,6 +198,8 @@ def program_exists(identifier: int) -> bool:
 
 
 class Program:
+    """`optional`: for a hook that not every kernel has (SEC("?lsm/...")); loaded only if it was asked for."""
+
     def __init__(self, program: Any) -> None:
         self._program = program
         self.name: str = ffi.string(lib.bpf_program__name(program)).decode()
@@ -298,6 +300,18 @@ class Object:
         if name.startswith("."):
             return next(found for known, found in self._maps.items() if known.endswith(name))
         return self._maps[name]
+
+    def constants(self, section: str) -> bytes:
+        """A data section as it will be loaded, or was."""
+        length = ffi.new("size_t *")
+        start = lib.bpf_map__initial_value(self._find(section), length)
+        return bytes(ffi.buffer(start, length[0]))
+
+    def take_optional(self) -> None:
+        """Of the programs whose hooks not every kernel has, take those whose hooks the running kernel has."""
+        for program in self.programs:
+            if program.optional:
+                program.use(KernelTypes.load().has_function(f"bpf_lsm_{program.hook.removeprefix('lsm/')}"))
 
     def set_max_entries(self, name: str, count: int) -> None:
         error = lib.bpf_map__set_max_entries(self._maps[name], count)

@@ -48,10 +48,10 @@ class StructLayout:
             position = field.offset + field.size
         return struct.Struct(text + (f"{self.size - position}x" if self.size > position else ""))
 
-    def pack(self, **values: int) -> bytes:
-        """The structure with these integer fields set and all others zero."""
+    def pack(self, **values: int | bytes) -> bytes:
+        """The structure with these fields set and all others zero; an array is its bytes."""
         compiled = self.compile()
-        return compiled.pack(*(values.pop(f.name, 0) if f.kind != "chars" else b"" for f in self.fields))
+        return compiled.pack(*(values.pop(f.name, 0 if f.kind != "chars" else b"") for f in self.fields))
 
     def unpack(self, data: bytes) -> dict[str, Any]:
         """Fields by name: int, or bytes for chars."""

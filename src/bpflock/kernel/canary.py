@@ -5,6 +5,7 @@ Each way is denied by the canary's own lock; were the hook dead, the call would 
 """
 
 import contextlib
+import fcntl
 import os
 import platform
 import signal
@@ -22,11 +23,20 @@ from bpflock.kernel.host import mount_detached, syscall
 _NO_SUCH_COMMAND = 0xFF00  # of bpf(2)
 _MSR_MAJOR = 202
 _SIOCGIFINDEX = 0x8933
-_PROT_READ, _PROT_EXEC, _MAP_PRIVATE = 1, 4, 2
+_PROT_READ, _PROT_WRITE, _PROT_EXEC, _MAP_SHARED, _MAP_PRIVATE = 1, 2, 4, 1, 2
 _PAGE = 4096
 _AF_INET, _AF_NETLINK, _SOCK_DGRAM, _SOCK_RAW = 2, 16, 2, 3
 _CLONE_PIDFD, _CLONE_NEWUTS, _CLONE_NEWUSER = 0x00001000, 0x04000000, 0x10000000
 _NO_ADDRESS = 8
+_FIGETBSZ = 2
+_FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS = 0x80086601, 0x40086602
+_MS_MOVE = 8192
+_FSPICK_EMPTY_PATH = 8
+_FSCONFIG_CMD_RECONFIGURE = 7
+_MOVE_MOUNT_EMPTY_PATHS = 0x44
+_ACL = "system.posix_acl_access"
+_ATTRIBUTE = "bus/platform/drivers_probe"  # below the root of sysfs
+_NO_SUCH_XATTR = "trusted.bpflock-canary"
 
 
 def _read(path: str) -> None:
@@ -77,8 +87,9 @@ def _bpf() -> None:
 
 
 def _file_open() -> None:
-    # Any of three, since none is on every machine: a file of debugfs; the configuration of a PCI device; the node of an
-    # MSR device that no CPU has, which takes a capability that a service need not have.
+    # Any of several, since none is on every machine: an attribute of sysfs; a file of debugfs; the configuration of a
+    # PCI device; the node of an MSR device that no CPU has, which takes a capability that a service need not have.
+    _open_attribute()
     with contextlib.suppress(OSError, BpflockError):
         root = mount_detached("debugfs")
         try:
@@ -114,6 +125,137 @@ def _memfd(content: bytes) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def _attribute() -> Iterator[int]:
+    """A descriptor, for writing, of an attribute that every sysfs has. What is written must be empty."""
+    root = mount_detached("sysfs")  # where it is mounted, it may be read-only
+    try:
+        fd = os.open(_ATTRIBUTE, os.O_WRONLY, dir_fd=root)
+    finally:
+        os.close(root)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _open_attribute() -> None:
+    with contextlib.suppress(OSError), _attribute():
+        pass
+
+
+def _write_attribute(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        os.write(fd, b"")
+
+
+def _map_attribute(fd: int) -> None:
+    # Attributes have no memory: ENODEV.
+    address = syscall(lib.SYS_mmap, 0, _PAGE, _PROT_WRITE, _MAP_SHARED, fd, 0)
+    if address > 0:
+        syscall(lib.SYS_munmap, address, _PAGE)
+
+
+def _change_attribute(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode))
+
+
+def _set_xattr(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        os.setxattr(fd, _NO_SUCH_XATTR, b"", os.XATTR_REPLACE)
+
+
+def _remove_xattr(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        os.removexattr(fd, _NO_SUCH_XATTR)
+
+
+def _ioctl_attribute(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(fd, _FIGETBSZ, bytes(4))
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[int]:
+    """A descriptor of a directory that no path leads to, with a file and a directory in it."""
+    root = mount_detached("tmpfs")
+    try:
+        os.mkdir("directory", dir_fd=root)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=root))
+        yield root
+    finally:
+        os.close(root)
+
+
+def _create(root: int) -> None:
+    os.close(os.open("new", os.O_CREAT | os.O_WRONLY, dir_fd=root))
+
+
+def _symlink(root: int) -> None:
+    os.symlink("file", "new", dir_fd=root)
+
+
+def _mkdir(root: int) -> None:
+    os.mkdir("new", dir_fd=root)
+
+
+def _mknod(root: int) -> None:
+    os.mknod("new", stat.S_IFIFO | 0o600, dir_fd=root)
+
+
+def _link(root: int) -> None:
+    os.link("file", "new", src_dir_fd=root, dst_dir_fd=root)
+
+
+def _unlink(root: int) -> None:
+    os.unlink("file", dir_fd=root)
+
+
+def _rmdir(root: int) -> None:
+    os.rmdir("directory", dir_fd=root)
+
+
+def _rename(root: int) -> None:
+    os.rename("file", "new", src_dir_fd=root, dst_dir_fd=root)
+
+
+def _set_acl(root: int) -> None:
+    # Version 2; the owner, the group and others may read.
+    entries = [(tag, 4, 0xFFFFFFFF) for tag in (0x01, 0x04, 0x20)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    os.setxattr(f"/proc/self/fd/{root}", _ACL, acl)
+
+
+def _remove_acl(root: int) -> None:
+    os.removexattr(f"/proc/self/fd/{root}", _ACL)
+
+
+def _file_setattr(root: int) -> None:
+    fd = os.open("file", os.O_RDONLY, dir_fd=root)
+    try:
+        fcntl.ioctl(fd, _FS_IOC_SETFLAGS, fcntl.ioctl(fd, _FS_IOC_GETFLAGS, bytes(8)))
+    finally:
+        os.close(fd)
+
+
+def _sb_mount(root: int) -> None:
+    target = ffi.new("char[]", f"/proc/self/fd/{root}".encode())
+    syscall(lib.SYS_mount, ffi.NULL, target, ffi.NULL, _MS_MOVE, 0)  # of nothing: EINVAL
+
+
+def _sb_remount(root: int) -> None:
+    context = syscall(lib.SYS_fspick, root, ffi.new("char[]", b""), _FSPICK_EMPTY_PATH)
+    if context >= 0:
+        syscall(lib.SYS_fsconfig, context, _FSCONFIG_CMD_RECONFIGURE)
+        os.close(context)
+
+
+def _move_mount(root: int) -> None:
+    empty = ffi.new("char[]", b"")
+    syscall(lib.SYS_move_mount, root, empty, root, empty, _MOVE_MOUNT_EMPTY_PATHS)  # onto itself: EINVAL
 
 
 def _mmap_file() -> None:
@@ -208,6 +350,32 @@ _WAYS: dict[str, Way] = {
     "lsm/socket_bind": _socket_bind,
     "lsm/socket_listen": _socket_listen,
 }
+# What is tried on an attribute of sysfs that was opened before.
+_ON_ATTRIBUTE: dict[str, Callable[[int], None]] = {
+    "lsm/file_permission": _write_attribute,
+    "lsm/mmap_file": _map_attribute,
+    "lsm/file_ioctl": _ioctl_attribute,
+    "lsm/inode_setattr": _change_attribute,
+    "lsm/inode_setxattr": _set_xattr,
+    "lsm/inode_removexattr": _remove_xattr,
+}
+# What is tried in a directory of its own.
+_IN_DIRECTORY: dict[str, Callable[[int], None]] = {
+    "lsm/inode_create": _create,
+    "lsm/inode_symlink": _symlink,
+    "lsm/inode_mkdir": _mkdir,
+    "lsm/inode_mknod": _mknod,
+    "lsm/inode_link": _link,
+    "lsm/inode_unlink": _unlink,
+    "lsm/inode_rmdir": _rmdir,
+    "lsm/inode_rename": _rename,
+    "lsm/inode_set_acl": _set_acl,
+    "lsm/inode_remove_acl": _remove_acl,
+    "lsm/inode_file_setattr": _file_setattr,
+    "lsm/sb_mount": _sb_mount,
+    "lsm/sb_remount": _sb_remount,
+    "lsm/move_mount": _move_mount,
+}
 # What must be executed, by a child that is the canary.
 _PROGRAMS: dict[str, Callable[[], bytes]] = {
     "lsm/bprm_check_security": lambda: b"#!/nonexistent\n",
@@ -217,9 +385,16 @@ _PROGRAMS: dict[str, Callable[[], bytes]] = {
 
 def provoke(hook: str, key: bytes, lock: str) -> bool:
     """Reach the hook as the canary of the lock (LOCK_NAME). False if this machine has no way to reach it."""
+    if hook in _ON_ATTRIBUTE:
+        with _attribute() as fd, own.as_canary(key, lock):
+            _ON_ATTRIBUTE[hook](fd)
     if hook in _WAYS:
         with own.as_canary(key, lock):
             _WAYS[hook]()
+    if hook in _IN_DIRECTORY:
+        with _directory() as root, own.as_canary(key, lock), contextlib.suppress(OSError):
+            _IN_DIRECTORY[hook](root)
+    if hook in _WAYS or hook in _ON_ATTRIBUTE or hook in _IN_DIRECTORY:
         return True
     entrance = ffi.new("long[]", own.entrance(key, lock))
     try:

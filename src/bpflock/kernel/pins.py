@@ -6,7 +6,8 @@
     NAME/                           one lock, the guard, or the policy engine
         lsm__locked_down ...        its links: removing them ends it
         counters, config            its maps
-        origins -> {...}            where each setting came from (JSON in a symbolic link)
+        parameters -> {...}         the lock's own settings, where it has some (JSON in a symbolic link)
+        origins -> {...}            where each setting came from (the same)
         key -> HEX                  the guard's only: see kernel/own.py
 """
 
@@ -38,8 +39,9 @@ CGROUP_MAPS = ("bpflock_cgroupmap", "bpflock_shared")  # exceptions, and that th
 COUNTERS = "counters"
 CONFIG = "config"
 _ORIGINS = "origins"
+_PARAMETERS = "parameters"
 _NEW, _OLD = "new-", "old-"  # bpffs allows no dots in names
-_DETACH_SECONDS = 10
+_DETACH_SECONDS = 30
 
 
 def directory(name: str) -> Path:
@@ -180,17 +182,41 @@ def since(name: str) -> float:
     return (directory(name) / CONFIG).stat().st_mtime
 
 
-def write_origins(base: Path, origins: Mapping[str, str]) -> None:
-    """Keep them beside the pins: they live exactly as long."""
-    link, fresh = base / _ORIGINS, base / f"{_ORIGINS}-new"
+def _write(link: Path, value: Mapping[str, object]) -> None:
+    fresh = link.with_name(f"{link.name}-new")
     fresh.unlink(missing_ok=True)
-    fresh.symlink_to(json.dumps(dict(origins)))
+    try:
+        fresh.symlink_to(json.dumps(dict(value)))
+    except OSError as error:
+        raise BpflockError(f"cannot keep the {link.name} of {link.parent.name} in bpffs: {error.strerror}") from error
     fresh.rename(link)
 
 
-def read_origins(name: str) -> dict[str, str]:
+def _read(link: Path) -> dict[str, object]:
     try:
-        found = json.loads(str((directory(name) / _ORIGINS).readlink()))
+        found = json.loads(str(link.readlink()))
     except (OSError, ValueError):
         return {}
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_origins(base: Path, origins: Mapping[str, str]) -> None:
+    """Keep them beside the pins: they live exactly as long."""
+    _write(base / _ORIGINS, origins)
+
+
+def read_origins(name: str) -> dict[str, str]:
+    return {key: str(value) for key, value in _read(directory(name) / _ORIGINS).items()}
+
+
+def write_parameters(base: Path, parameters: Mapping[str, tuple[str, ...]]) -> None:
+    """The same for the values of the lock's own options."""
+    if parameters:
+        _write(base / _PARAMETERS, parameters)
+    else:
+        (base / _PARAMETERS).unlink(missing_ok=True)
+
+
+def read_parameters(name: str) -> dict[str, tuple[str, ...]]:
+    found = _read(directory(name) / _PARAMETERS)
+    return {key: tuple(map(str, value)) for key, value in found.items() if isinstance(value, list)}

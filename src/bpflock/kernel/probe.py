@@ -132,7 +132,9 @@ def _hooks() -> Iterable[str]:
     names = set()
     for path in sorted(OBJECTS.glob("*.bpf.o")):
         with Object(path.name.removesuffix(".bpf.o")) as program:
-            names |= {p.hook.removeprefix("lsm/") for p in program.programs if p.hook.startswith("lsm/")}
+            names |= {
+                p.hook.removeprefix("lsm/") for p in program.programs if p.hook.startswith("lsm/") and not p.optional
+            }
     return sorted(names)
 
 

@@ -12,12 +12,25 @@ from bpflock.locks.kmodlock import KMODLOCK
 from bpflock.locks.model import Lock
 from bpflock.locks.netlock import NETLOCK
 from bpflock.locks.nslock import NSLOCK
+from bpflock.locks.rootfslock import ROOTFSLOCK
+from bpflock.locks.sysfslock import SYSFSLOCK
 
 __all__ = ["LOCKS", "Lock", "find_lock"]
 
 # In the order in which they are enforced and shown.
 LOCKS: Mapping[str, Lock] = {
-    lock.name: lock for lock in (KIMGLOCK, KMODLOCK, BPFRESTRICT, FILELESSLOCK, NSLOCK, NETLOCK, EXECSNOOP)
+    lock.name: lock
+    for lock in (
+        KIMGLOCK,
+        KMODLOCK,
+        BPFRESTRICT,
+        FILELESSLOCK,
+        NSLOCK,
+        NETLOCK,
+        ROOTFSLOCK,
+        SYSFSLOCK,
+        EXECSNOOP,
+    )
 }
 
 

@@ -21,7 +21,7 @@ from bpflock.locks.model import Lock, Profile, Settings
 EVENT_BUFFER = 1024 * 1024  # bytes; a power of two and a multiple of the page size
 _OPS = 64  # bpf/bpflock.h: operations of one lock
 _OTHER, _CANARY = 62, 63  # bpf/bpflock.h: OP_OTHER, OP_CANARY
-CONFIG_SECTION = ".rodata.config"  # of bpf/common.bpf.h
+CONFIG_SECTION = ".rodata.config"  # of bpf/common.bpf.h; begins with struct bpflock_config
 _FTRACE = Path("/proc/sys/kernel/ftrace_enabled")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 
@@ -187,11 +187,13 @@ class Enforcer:
     def _load(self, name: str, settings: Settings, origins: Mapping[str, str]) -> Outcome:
         replacing = pins.exists(name)
         with Object(name) as program:
-            config = self._configure(program, name, settings)
-            if replacing and self._same(program, name, config):
+            program.take_optional()
+            self._configure(program, name, settings)
+            parameters = dict(settings.parameters)
+            if replacing and self._same(program, name):
+                pins.write_parameters(pins.directory(name), parameters)
                 pins.write_origins(pins.directory(name), origins)
                 return Outcome.ADOPTED
-            program.set_constant(CONFIG_SECTION, "config", config)
             with pins.staging(name) as stage:
                 if name == pins.GUARD:
                     key = self._key() or own.new_key()  # a new guard lets in whom the old one let in
@@ -199,6 +201,7 @@ class Enforcer:
                     own.write_key(stage / "key", key)
                 self.load_with_shared_maps(program, name)
                 self.attach(program, stage)
+                pins.write_parameters(stage, parameters)
                 pins.write_origins(stage, origins)
             pins.publish(name)
         try:
@@ -209,25 +212,30 @@ class Enforcer:
             raise
         return Outcome.REPLACED if replacing else Outcome.LOADED
 
-    def _configure(self, program: Object, name: str, settings: Settings) -> bytes:
-        """The constant `config` of bpf/bpflock.h."""
+    def _configure(self, program: Object, name: str, settings: Settings) -> None:
+        """Set the constants: `config` of bpf/bpflock.h, and what a lock's own parameters come to."""
         numbers = {} if name == pins.GUARD else operation_numbers(LOCKS[name])
         allowed = settings.allow if name == pins.GUARD else _with_required(LOCKS[name], settings.allow)
-        return program.types.struct("bpflock_config").pack(
+        config = program.types.struct("bpflock_config").pack(
             block=_mask(numbers, settings.block),
             allow=_mask(numbers, allowed),
             build=program.build,
             profile=ObjectTypes.load().enum("bpflock_profile")[settings.profile.symbol],
             init_net=host.initial_network_namespace(),
         )
+        program.set_constant(CONFIG_SECTION, "config", config)
+        resolve = None if name == pins.GUARD else LOCKS[name].resolve
+        if resolve:
+            target = program.types.struct(f"{name}_target").pack(**resolve(LOCKS[name].parameter_values(settings)))
+            program.set_constant(CONFIG_SECTION, "target", target)
 
-    def _same(self, program: Object, name: str, config: bytes) -> bool:
+    def _same(self, program: Object, name: str) -> bool:
         """Whether what is pinned is what we would load."""
-        if set(pins.hooks(name)) != {found.hook for found in program.programs}:
+        if set(pins.hooks(name)) != {found.hook for found in program.programs if found.used}:
             return False
         try:
             with Map.open(pins.directory(name) / pins.CONFIG) as pinned:
-                return pinned.values() == config
+                return pinned.values() == program.constants(CONFIG_SECTION)
         except BpflockError:
             return False
 
@@ -318,13 +326,15 @@ class Enforcer:
     def _status(self, lock: Lock) -> LockStatus:
         types = ObjectTypes.load(lock.name)
         with Map.open(pins.directory(lock.name) / pins.CONFIG) as pinned:
-            config = types.struct("bpflock_config").unpack(pinned.values())
+            layout = types.struct("bpflock_config")
+            config = layout.unpack(pinned.values()[: layout.size])
         numbers = operation_numbers(lock)
         profiles = {value: name for name, value in ObjectTypes.load().enum("bpflock_profile").items()}
         settings = Settings(
             Profile(profiles[config["profile"]].removeprefix("PROFILE_").lower()),
             tuple(sorted(name for name, bit in numbers.items() if config["block"] >> bit & 1)),
             tuple(sorted(name for name, bit in numbers.items() if config["allow"] >> bit & 1)),
+            tuple(pins.read_parameters(lock.name).items()),
         )
         return LockStatus(
             lock,

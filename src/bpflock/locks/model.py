@@ -2,7 +2,7 @@
 """What a lock is: its profiles, its operations, and how a user's words become both."""
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bpflock.errors import UsageError, nearest
@@ -31,6 +31,8 @@ LOCK_PROFILES: Mapping[str, Profile] = {
     "baseline": Profile.BASELINE,
     "restricted": Profile.RESTRICTED,
 }
+# Of a lock that is loaded only where it is asked for, because looking on would cost every machine something.
+REQUESTED_PROFILES: Mapping[str, Profile] = {**LOCK_PROFILES, "none": Profile.NONE}
 TRACER_PROFILES: Mapping[str, Profile] = {
     "none": Profile.NONE,
     "all": Profile.ALL,
@@ -62,12 +64,38 @@ class Operation:
 
 
 @dataclass(frozen=True)
+class Parameter:
+    """A setting that only one lock has: paths, separated by commas where it may be `many`.
+
+    `name` is the last part of its option: `except` of `--rootfslock-except`.
+    """
+
+    name: str
+    summary: str
+    default: tuple[str, ...] = ()
+    many: bool = False
+
+    def parse(self, word: str) -> tuple[str, ...]:
+        """Absolute paths, as they are written. Raises UsageError."""
+        found = [part.strip() for part in word.split(",")] if self.many else [word.strip()]
+        paths = tuple(dict.fromkeys(path for path in found if path))
+        for path in paths:
+            if not path.startswith("/") or "\0" in path:
+                raise UsageError(f"'{path}' is not an absolute path", hint="it begins with '/'")
+        return paths
+
+
+@dataclass(frozen=True)
 class Settings:
-    """What a lock is to do: canonical operation names, groups expanded, sorted, without repeats."""
+    """What a lock is to do: canonical operation names, groups expanded, sorted, without repeats.
+
+    `parameters` has those of the lock's own parameters that differ from their default, in their order.
+    """
 
     profile: Profile
     block: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
+    parameters: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 # Of a lock whose operations nobody needs once a machine is up: under restricted, they are denied to the host, too.
@@ -91,6 +119,9 @@ class Lock:
     levels: Mapping[Level, Settings]
     profiles: Mapping[str, Profile] = field(default_factory=lambda: LOCK_PROFILES)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parameters: tuple[Parameter, ...] = ()
+    # What the parameters come to on this machine: fields of `struct NAME_target` in the BPF object.
+    resolve: Callable[[Mapping[str, tuple[str, ...]]], Mapping[str, int | bytes]] | None = None
 
     @property
     def symbol(self) -> str:
@@ -103,7 +134,8 @@ class Lock:
 
     @property
     def default(self) -> Profile:
-        return Profile.NONE if self.is_tracer else Profile.ALLOW
+        """What it is if nothing of it is configured."""
+        return Profile.ALLOW if self.profiles is LOCK_PROFILES else Profile.NONE
 
     def names(self) -> dict[str, Operation]:
         """Operations by name and alias."""
@@ -139,7 +171,26 @@ class Lock:
                 )
         return tuple(sorted(set(found)))
 
-    def settings(self, profile: Profile, block: Iterable[str] = (), allow: Iterable[str] = ()) -> Settings:
+    def parameter_values(self, settings: Settings) -> dict[str, tuple[str, ...]]:
+        """All of the lock's own parameters, by name."""
+        return {parameter.name: parameter.default for parameter in self.parameters} | dict(settings.parameters)
+
+    def value_of(self, settings: Settings, part: str) -> Profile | tuple[str, ...]:
+        """What an option of the lock (config/options.py) is set to."""
+        values: dict[str, Profile | tuple[str, ...]] = {
+            "profile": settings.profile,
+            "block": settings.block,
+            "allow": settings.allow,
+        }
+        return values[part] if part in values else self.parameter_values(settings)[part]
+
+    def settings(
+        self,
+        profile: Profile,
+        block: Iterable[str] = (),
+        allow: Iterable[str] = (),
+        parameters: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> Settings:
         """Checked settings. Raises UsageError if an operation is in both lists, or a tracer is given lists."""
         blocked, allowed = self.parse_operations(block), self.parse_operations(allow)
         if self.is_tracer and (blocked or allowed):
@@ -150,4 +201,6 @@ class Lock:
                 f"{self.name}: {', '.join(both)} is in both the block and the allow list",
                 hint="take it out of one of them",
             )
-        return Settings(profile, blocked, allowed)
+        given = parameters or {}
+        own = tuple((p.name, given[p.name]) for p in self.parameters if given.get(p.name, ()) not in ((), p.default))
+        return Settings(profile, blocked, allowed, own)

@@ -35,7 +35,8 @@ def test_with_nothing_configured_everything_is_allowed_and_nothing_traced(etc: P
     config = _load(etc)
     assert list(config.locks) == list(LOCKS)
     for name, lock in config.locks.items():
-        assert lock.settings.profile is (Profile.NONE if name == "execsnoop" else Profile.ALLOW)
+        assert lock.settings.profile is LOCKS[name].default
+        assert lock.settings.profile in (Profile.NONE, Profile.ALLOW)
         assert lock.settings.block == lock.settings.allow == ()
         assert set(lock.origins.values()) == {"default"}
         assert not lock.configured
@@ -57,6 +58,8 @@ def test_an_absent_configuration_directory_is_no_error(monkeypatch: pytest.Monke
 _VALUES = {
     **{f"{name}-profile": "baseline" for name, lock in LOCKS.items() if not lock.is_tracer},
     **{f"{name}-{part}": lock.operations[0].name for name, lock in LOCKS.items() for part in ("block", "allow")},
+    "rootfslock-path": "/srv",
+    "rootfslock-except": "/srv/a,/srv/b",
     "exec-snoop": "all",
     "level": "restricted",
     "debug": "yes",
@@ -73,7 +76,7 @@ def _value(config: Config, name: str) -> tuple[object, str]:
     option = OPTIONS[name]
     if option.lock:
         lock = config.locks[option.lock.name]
-        return getattr(lock.settings, option.part), lock.origins[option.part]
+        return option.lock.value_of(lock.settings, option.part), lock.origins[option.part]
     name = name.replace("lib-dir", "state-dir")
     return getattr(config, name.replace("-", "_")), config.origins[name]
 
@@ -354,7 +357,8 @@ def test_a_level_sets_every_lock_and_says_so(etc: Path) -> None:
     for name, lock in config.locks.items():
         assert lock.settings == LOCKS[name].levels[Level.RESTRICTED]
         assert lock.origins["profile"] == origin
-        assert lock.configured
+        # A level says nothing of a lock that it does not load.
+        assert lock.configured is (name != "rootfslock")
     assert config.locks["bpfrestrict"].origins["block"] == origin
     assert config.locks["kimglock"].origins["block"] == "default"
     assert config.notes == ()
@@ -386,3 +390,14 @@ def test_what_a_level_blocks_and_a_list_allows_is_an_error_that_names_both(etc: 
         "bpfrestrict: bpf_write is in both the block and the allow list "
         "(bpfrestrict-block: level restricted (command line), bpfrestrict-allow: command line)"
     )
+
+
+@pytest.mark.parametrize("name", ["rootfslock-block", "rootfslock-except"])
+def test_a_lock_that_is_not_loaded_by_default_is_if_anything_of_it_is_set(etc: Path, name: str) -> None:
+    assert _load(etc).locks["rootfslock"].settings.profile is Profile.NONE
+    (etc / "bpflock.d" / name).write_text(_VALUES[name])
+    assert _load(etc).locks["rootfslock"].settings.profile is Profile.ALLOW
+    (etc / "bpflock.yaml").write_text("level: restricted\n")
+    assert _load(etc).locks["rootfslock"].settings.profile is Profile.ALLOW
+    (etc / "bpflock.yaml").write_text("rootfslock-profile: none\n")
+    assert _load(etc).locks["rootfslock"].settings.profile is Profile.NONE

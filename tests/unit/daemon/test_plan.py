@@ -21,8 +21,8 @@ def config(**configured: LockConfig) -> Config:
     return Config(None, False, False, LogFormat.AUTO, 1 << 20, somewhere, somewhere, somewhere, locks)
 
 
-def wants(profile: Profile, **lists: tuple[str, ...]) -> LockConfig:
-    return LockConfig(Settings(profile, **lists), FILE, True)
+def wants(profile: Profile, block: tuple[str, ...] = (), allow: tuple[str, ...] = ()) -> LockConfig:
+    return LockConfig(Settings(profile, block, allow), FILE, True)
 
 
 def summary(steps: list[plan.Step]) -> dict[str, tuple[Action, Profile]]:
@@ -31,7 +31,9 @@ def summary(steps: list[plan.Step]) -> dict[str, tuple[Action, Profile]]:
 
 def test_at_start_every_lock_is_applied_in_order_and_a_tracer_only_if_it_is_to_trace() -> None:
     steps = plan.at_start(config(kmodlock=wants(Profile.BASELINE)), {})
-    assert [step.lock.name for step in steps] == [name for name, lock in LOCKS.items() if not lock.is_tracer]
+    assert [step.lock.name for step in steps] == [
+        name for name, lock in LOCKS.items() if lock.default is not Profile.NONE
+    ]
     assert summary(steps)["kimglock"] == (Action.APPLY, Profile.ALLOW)
     assert summary(steps)["kmodlock"] == (Action.APPLY, Profile.BASELINE)
     assert "execsnoop" in summary(plan.at_start(config(execsnoop=wants(Profile.ALL)), {}))

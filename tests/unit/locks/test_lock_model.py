@@ -135,3 +135,17 @@ def test_no_level_is_laxer_than_the_one_before(lock: Lock) -> None:
         assert strictness.index(laxer.profile) <= strictness.index(stricter.profile)
         assert set(laxer.block) <= set(stricter.block)
         assert laxer.profile is not Profile.BASELINE or set(stricter.allow) <= set(laxer.allow)
+
+
+def test_parameters_of_one_lock() -> None:
+    lock = LOCKS["rootfslock"]
+    path, excepted = lock.parameters
+    assert path.parse(" /srv ") == ("/srv",)
+    assert excepted.parse("/a, /b,,/a") == ("/a", "/b")
+    with pytest.raises(UsageError, match="'var' is not an absolute path"):
+        excepted.parse("/a,var")
+    settings = lock.settings(Profile.BASELINE, parameters={"path": ("/",), "except": ("/a",)})
+    assert settings.parameters == (("except", ("/a",)),)  # what differs from the default
+    assert lock.parameter_values(settings) == {"path": ("/",), "except": ("/a",)}
+    assert lock.value_of(settings, "except") == ("/a",)
+    assert lock.value_of(settings, "profile") is Profile.BASELINE

@@ -1,0 +1,531 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * rootfslock: nobody outside the host changes the root file system, makes it writable or mounts over it.
+ *
+ * What is guarded is a superblock, by default that of / in the initial mount namespace: so every mount of it is covered, in
+ * every namespace, and whether a mount is read-only makes no difference. Paths on other file systems are not concerned. User
+ * space resolves at load which superblock, which block devices lie beneath it, and which files and directories are excepted
+ * (src/bpflock/locks/rootfs.py).
+ *
+ *  lsm/file_open         opening a file of it for writing, O_TMPFILE too; and the block devices beneath it.
+ *  lsm/file_permission   writing through a descriptor from before the lock: write, fallocate, splice, copy_file_range, AIO,
+ *                        io_uring. It fires for each read and write of all files, so it looks at two fields and leaves; what is
+ *                        allowed was counted when it was opened.
+ *  lsm/mmap_file         shared mappings of such a descriptor. All of them, as mprotect(2) could make them writable later.
+ *  lsm/file_ioctl, lsm/file_ioctl_compat
+ *                        flags, freezing, shutting down, defragmentation, verity, SCSI and NVMe commands to the device: all but the
+ *                        ioctls that are known to read.
+ *  lsm/inode_create, inode_link, inode_symlink, inode_mkdir, inode_mknod, inode_unlink, inode_rmdir, inode_rename
+ *                        names. Not the path_* hooks: overlayfs and nfsd change their layers without them.
+ *  lsm/inode_setattr, inode_setxattr, inode_removexattr, inode_set_acl, inode_remove_acl, inode_file_setattr
+ *                        size, mode, owner, times; extended attributes; flags. Some kernels have no hooks for the last three,
+ *                        and ask the others.
+ *  lsm/sb_mount, lsm/move_mount
+ *                        mounting over a file or directory of it, by the old and the new calls, and mount -o remount,bind,rw.
+ *  lsm/sb_remount        changing the superblock's options, read-write above all.
+ *
+ * inode_permission(MAY_WRITE) would cover most of that alone, but fires for each component of each path that is looked up.
+ *
+ * Exceptions are looked for only where something would be denied: the walk up to the file system's root compares inode numbers
+ * with a few constants, never names.
+ * Not done here: times of access, which reading changes; mappings from before the lock; quotas; pivot_root(2) and chroot(2),
+ * which change what a process calls /, not the file system.
+ */
+#include "files.bpf.h"
+
+#define S_IFBLK 0060000
+#define S_IFDIR 0040000
+#define MS_RDONLY 1
+#define MS_REMOUNT 32
+#define MS_BIND 4096
+#define MS_PROPAGATION (1 << 17 | 1 << 18 | 1 << 19 | 1 << 20) /* unbindable, private, slave, shared */
+
+#define RAW_MAX 16
+#define EXCEPT_MAX 16
+#define DEPTH_MAX 4096 /* more directories than a path of PATH_MAX names, by far */
+#define DEPTH_MAX_OLD 64 /* without bpf_loop(), before 5.17 */
+
+/* Resolved at load. Device numbers as the kernel has them: major << 20 | minor. */
+struct rootfslock_target {
+	__u32 device; /* of the superblock */
+	__u32 raws;
+	__u32 excepts;
+	__u32 pad;
+	__u32 raw[RAW_MAX]; /* block devices beneath it */
+	__u32 generation[EXCEPT_MAX]; /* 0: the file system tells none */
+	__u64 inode[EXCEPT_MAX];
+};
+
+const volatile struct rootfslock_target target SEC(".rodata.config");
+const volatile enum rootfslock_op operations; /* their names, for user space */
+
+enum flags {
+	OPENED = 1, /* counted when it was opened: only a denial is counted and told */
+	PARENT = 2, /* it is the directory that changes */
+	NO_EXCEPTION = 4, /* the file system as a whole */
+};
+
+struct climb {
+	u64 dentry;
+	bool found;
+};
+
+static long climb_one(u32 index, struct climb *climb)
+{
+	struct dentry *dentry = (void *)climb->dentry;
+	struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+	u64 inode = BPF_CORE_READ(dentry, d_inode, i_ino);
+	u32 generation = BPF_CORE_READ(dentry, d_inode, i_generation);
+
+	for (u32 i = 0; i < EXCEPT_MAX; i++) {
+		if (i >= target.excepts)
+			break;
+		if (target.inode[i] == inode && (!target.generation[i] || target.generation[i] == generation)) {
+			climb->found = true;
+			return 1;
+		}
+	}
+	if (parent == dentry)
+		return 1;
+	climb->dentry = (u64)parent;
+	return 0;
+}
+
+/* Whether the file, or a directory above it, is excepted. A walk that does not come to its end finds nothing. */
+static __noinline bool is_excepted(u64 dentry)
+{
+	struct climb climb = { .dentry = dentry };
+
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
+		bpf_loop(DEPTH_MAX, climb_one, &climb, 0);
+	} else {
+		for (int i = 0; i < DEPTH_MAX_OLD; i++)
+			if (climb_one(i, &climb))
+				break;
+	}
+	return climb.found;
+}
+
+static __always_inline enum bpflock_reason judge(struct task_struct *task, u64 dentry, u32 op, u32 flags)
+{
+	enum bpflock_reason reason = decide(task, op);
+
+	if (likely(!denies(reason)))
+		return reason;
+	if (own_task(task))
+		return REASON_ALLOW_BPFLOCK; /* its state is in /var/lib */
+	if (!target.excepts || flags & NO_EXCEPTION)
+		return reason;
+	if (flags & PARENT) {
+		struct dentry *child = (void *)dentry;
+
+		dentry = (u64)BPF_CORE_READ(child, d_parent);
+	}
+	return is_excepted(dentry) ? REASON_ALLOW_EXCEPTED : reason;
+}
+
+enum verdict { PASS, DENY, CANARY };
+
+/*
+ * What all hooks but two end in: verified once for all of them, because it is global, and so takes only numbers; `address` is
+ * that of a dentry.
+ */
+__noinline u32 rootfslock_decide(u64 address, u32 op, u32 type, u32 flags)
+{
+	struct access access = { .lock = LOCK_ROOTFSLOCK, .type = type, .op = op };
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct bpflock_own *own = canary(task);
+	struct dentry *dentry = (void *)address;
+	enum bpflock_reason reason;
+
+	if (own)
+		return answer_canary(own, LOCK_ROOTFSLOCK) ? CANARY : PASS;
+	reason = judge(task, address, op, flags);
+	if (likely(!denies(reason)) && flags & OPENED)
+		return PASS;
+	access.object = BPF_CORE_READ(dentry, d_inode, i_ino);
+	access.name = (const char *)BPF_CORE_READ(dentry, d_name.name);
+	return conclude(task, &access, reason) ? DENY : PASS;
+}
+
+static __always_inline int answer(u32 verdict)
+{
+	if (likely(verdict == PASS))
+		return 0;
+	return verdict == CANARY ? -ECANCELED : -EPERM;
+}
+
+/* As a number, which a global function may be given: the verifier lets no other operation make one of a pointer. */
+static __always_inline u64 address_of(const void *pointer)
+{
+	u64 address = 0;
+
+	bpf_probe_read_kernel(&address, sizeof(address), &pointer);
+	return address;
+}
+
+static __always_inline int check(struct dentry *dentry, u32 op, enum bpflock_event_type type, u32 flags)
+{
+	return answer(rootfslock_decide(address_of(dentry), op, type, flags));
+}
+
+static __always_inline bool is_target(struct inode *inode)
+{
+	return inode->i_sb->s_dev == target.device;
+}
+
+/* Out of line: opening block devices for writing is rare. */
+static __noinline bool is_raw(u32 device)
+{
+	for (u32 i = 0; i < RAW_MAX; i++) {
+		if (i >= target.raws)
+			break;
+		if (target.raw[i] == device)
+			return true;
+	}
+	return false;
+}
+
+/* What writing to the file means here. The canary's way to the hooks on open files is an attribute of sysfs. */
+enum file_kind { OTHER, GUARDED, RAW, CANARY_ATTRIBUTE };
+
+static __always_inline enum file_kind kind_of(struct inode *inode)
+{
+	u32 kind = inode->i_mode & S_IFMT;
+
+	if (kind == S_IFREG) {
+		struct super_block *sb = inode->i_sb;
+
+		if (sb->s_dev == target.device)
+			return GUARDED;
+		return sb->s_magic == SYSFS_MAGIC ? CANARY_ATTRIBUTE : OTHER;
+	}
+	return unlikely(kind == S_IFBLK) && is_raw(inode->i_rdev) ? RAW : OTHER;
+}
+
+/*
+ * Until Linux 6.8 or so (def3ae83da02), a file that overlayfs opens on one of its layers has the path of the overlay: take a name of
+ * the inode itself.
+ */
+static __always_inline struct dentry *dentry_of(struct file *file)
+{
+	struct dentry *dentry = file->f_path.dentry;
+	struct inode *inode = file->f_inode;
+	struct hlist_node *first;
+
+	if (likely(dentry->d_inode == inode))
+		return dentry;
+	first = BPF_CORE_READ(inode, i_dentry.first);
+	if (bpf_core_field_exists(struct dentry___u, d_u))
+		return (void *)first - bpf_core_field_offset(struct dentry___u, d_u.d_alias);
+	return (void *)first - bpf_core_field_offset(struct dentry___plain, d_alias);
+}
+
+static __always_inline int check_opened(struct file *file, enum bpflock_event_type type)
+{
+	enum file_kind kind = kind_of(file->f_inode);
+
+	if (likely(kind == OTHER))
+		return 0;
+	if (kind == CANARY_ATTRIBUTE)
+		return ignore(LOCK_ROOTFSLOCK);
+	return check(dentry_of(file), ROOTFSLOCK_WRITE, type, OPENED | (kind == RAW ? NO_EXCEPTION : 0));
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(rootfslock_file_open, struct file *file, int ret)
+{
+	struct access access = { .lock = LOCK_ROOTFSLOCK, .type = EVENT_LSM_FILE_OPEN, .op = ROOTFSLOCK_WRITE };
+	struct task_struct *task;
+	struct bpflock_own *own;
+	enum file_kind kind;
+
+	if (ret)
+		return ret;
+	if (likely(!(file->f_mode & FMODE_WRITE)))
+		return 0;
+	kind = kind_of(file->f_inode);
+	if (likely(kind == OTHER))
+		return 0;
+	if (kind == CANARY_ATTRIBUTE)
+		return ignore(LOCK_ROOTFSLOCK);
+	task = bpf_get_current_task_btf();
+	own = canary(task);
+	if (own)
+		return answer_canary(own, LOCK_ROOTFSLOCK);
+	access.object = file->f_inode->i_ino;
+	access.path = &file->f_path;
+	return conclude(task, &access,
+			judge(task, address_of(dentry_of(file)), ROOTFSLOCK_WRITE, kind == RAW ? NO_EXCEPTION : 0));
+}
+
+SEC("lsm/file_permission")
+int BPF_PROG(rootfslock_file_permission, struct file *file, int mask, int ret)
+{
+	if (ret)
+		return ret;
+	return mask & MAY_WRITE ? check_opened(file, EVENT_LSM_FILE_PERMISSION) : 0;
+}
+
+SEC("lsm/mmap_file")
+int BPF_PROG(rootfslock_mmap_file, struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags, int ret)
+{
+	if (ret)
+		return ret;
+	if (!file)
+		return 0;
+	return flags & MAP_SHARED && file->f_mode & FMODE_WRITE ? check_opened(file, EVENT_LSM_MMAP_FILE) : 0;
+}
+
+#define IOC_DIR(command) ((command) >> 30)
+#define IOC_TYPE(command) ((command) >> 8 & 0xff)
+#define IOC_NUMBER(command) ((command) & 0xff)
+#define IOC_READ 2
+#define BIT(n) (1ULL << (n))
+
+/* On files and directories: what is known to change nothing. */
+static __always_inline bool ioctl_reads(u32 command)
+{
+	u32 number = IOC_NUMBER(command);
+
+	switch (IOC_TYPE(command)) {
+	case 'T': /* isatty(3), FIOCLEX, FIONBIO, FIONREAD */
+		return true;
+	case 0: /* FIBMAP, FIGETBSZ */
+		return number == 1 || number == 2;
+	case 'f':
+		/* FIEMAP, encryption policies and key states, verity digests; _IOR(19) sets a policy in spite of its name */
+		if (number == 11 || number == 21 || number == 22 || number == 26 || number == 134 || number == 135)
+			return true;
+		return IOC_DIR(command) == IOC_READ && number != 19;
+	case 'X':
+		/* GETFSMAP; _IOR(125) shuts the file system down */
+		return number == 59 || (IOC_DIR(command) == IOC_READ && number != 125);
+	default:
+		return IOC_DIR(command) == IOC_READ;
+	}
+}
+
+/* On the device: BLKROGET, BLKGETSIZE, BLKFLSBUF, BLKRAGET, ... and nothing that is a command to the drive. */
+static __always_inline bool ioctl_asks_device(u32 command)
+{
+	const u64 asks = BIT(94 - 94) | BIT(96 - 94) | BIT(97 - 94) | BIT(99 - 94) | BIT(101 - 94) | BIT(103 - 94) | BIT(104 - 94) |
+			 BIT(112 - 94) | BIT(114 - 94) | BIT(120 - 94) | BIT(121 - 94) | BIT(122 - 94) | BIT(123 - 94) |
+			 BIT(124 - 94) | BIT(126 - 94) | BIT(128 - 94) | BIT(130 - 94) | BIT(132 - 94) | BIT(133 - 94);
+	u32 number = IOC_NUMBER(command);
+
+	if (IOC_TYPE(command) == 0x12)
+		return number >= 94 && number <= 133 && asks >> ((number - 94) & 63) & 1;
+	/* The terminal's, HDIO_GETGEO, LOOP_GET_STATUS, LOOP_GET_STATUS64, CDROM_GET_CAPABILITY (udev asks every device) */
+	return IOC_TYPE(command) == 'T' || command == 0x0301 || command == 0x4c03 || command == 0x4c05 || command == 0x5331;
+}
+
+static __always_inline int check_ioctl(struct file *file, u32 command)
+{
+	struct inode *inode = file->f_inode;
+	enum file_kind kind = kind_of(inode);
+
+	if (kind == OTHER && (inode->i_mode & S_IFMT) == S_IFDIR && is_target(inode))
+		kind = GUARDED;
+	switch (kind) {
+	case OTHER:
+		return 0;
+	case CANARY_ATTRIBUTE:
+		return ignore(LOCK_ROOTFSLOCK);
+	case GUARDED:
+		if (ioctl_reads(command))
+			return 0;
+		return check(dentry_of(file), ROOTFSLOCK_WRITE, EVENT_LSM_FILE_IOCTL, 0);
+	case RAW:
+		if (ioctl_asks_device(command))
+			return 0;
+		return check(dentry_of(file), ROOTFSLOCK_WRITE, EVENT_LSM_FILE_IOCTL, NO_EXCEPTION);
+	}
+	return 0;
+}
+
+SEC("lsm/file_ioctl")
+int BPF_PROG(rootfslock_file_ioctl, struct file *file, unsigned int command, unsigned long arg, int ret)
+{
+	return ret ? ret : check_ioctl(file, command);
+}
+
+/* Of programs of 32 bits on a kernel of 64; older kernels ask file_ioctl for them, too. */
+SEC("?lsm/file_ioctl_compat")
+int BPF_PROG(rootfslock_file_ioctl_compat, struct file *file, unsigned int command, unsigned long arg, int ret)
+{
+	return ret ? ret : check_ioctl(file, command);
+}
+
+/* A change of the directory `dir`, by the name of `dentry` in it. */
+static __always_inline int check_name(struct inode *dir, struct dentry *dentry, enum bpflock_event_type type)
+{
+	if (likely(!is_target(dir)))
+		return ignore(LOCK_ROOTFSLOCK);
+	return check(dentry, ROOTFSLOCK_WRITE, type, PARENT);
+}
+
+SEC("lsm/inode_create")
+int BPF_PROG(rootfslock_inode_create, struct inode *dir, struct dentry *dentry, int mode, int ret)
+{
+	return ret ? ret : check_name(dir, dentry, EVENT_LSM_INODE_CREATE);
+}
+
+SEC("lsm/inode_symlink")
+int BPF_PROG(rootfslock_inode_symlink, struct inode *dir, struct dentry *dentry, const char *old, int ret)
+{
+	return ret ? ret : check_name(dir, dentry, EVENT_LSM_INODE_CREATE);
+}
+
+SEC("lsm/inode_mkdir")
+int BPF_PROG(rootfslock_inode_mkdir, struct inode *dir, struct dentry *dentry, int mode, int ret)
+{
+	return ret ? ret : check_name(dir, dentry, EVENT_LSM_INODE_CREATE);
+}
+
+SEC("lsm/inode_mknod")
+int BPF_PROG(rootfslock_inode_mknod, struct inode *dir, struct dentry *dentry, int mode, int device, int ret)
+{
+	return ret ? ret : check_name(dir, dentry, EVENT_LSM_INODE_CREATE);
+}
+
+SEC("lsm/inode_unlink")
+int BPF_PROG(rootfslock_inode_unlink, struct inode *dir, struct dentry *dentry, int ret)
+{
+	return ret ? ret : check_name(dir, dentry, EVENT_LSM_INODE_UNLINK);
+}
+
+SEC("lsm/inode_rmdir")
+int BPF_PROG(rootfslock_inode_rmdir, struct inode *dir, struct dentry *dentry, int ret)
+{
+	return ret ? ret : check_name(dir, dentry, EVENT_LSM_INODE_UNLINK);
+}
+
+/* A new name of a file outside of what is excepted would make the file writable by that name. */
+SEC("lsm/inode_link")
+int BPF_PROG(rootfslock_inode_link, struct dentry *old, struct inode *dir, struct dentry *new, int ret)
+{
+	if (ret)
+		return ret;
+	if (is_target(dir)) {
+		ret = check(old, ROOTFSLOCK_WRITE, EVENT_LSM_INODE_CREATE, OPENED);
+		if (ret)
+			return ret;
+	}
+	return check_name(dir, new, EVENT_LSM_INODE_CREATE);
+}
+
+SEC("lsm/inode_rename")
+int BPF_PROG(rootfslock_inode_rename, struct inode *old_dir, struct dentry *old, struct inode *new_dir, struct dentry *new, int ret)
+{
+	if (ret)
+		return ret;
+	if (is_target(old_dir)) {
+		ret = check(old, ROOTFSLOCK_WRITE, EVENT_LSM_INODE_RENAME, OPENED | PARENT);
+		if (ret)
+			return ret;
+	}
+	return check_name(new_dir, new, EVENT_LSM_INODE_RENAME);
+}
+
+static __always_inline int check_attributes(struct dentry *dentry, enum bpflock_event_type type)
+{
+	struct inode *inode = dentry->d_inode;
+
+	if (!inode)
+		return 0;
+	if (likely(!is_target(inode)))
+		return ignore(LOCK_ROOTFSLOCK);
+	return check(dentry, ROOTFSLOCK_WRITE, type, 0);
+}
+
+SEC("lsm/inode_setattr")
+int rootfslock_inode_setattr(u64 *ctx)
+{
+	int ret = setattr_ret(ctx);
+
+	return ret ? ret : check_attributes(setattr_dentry(ctx), EVENT_LSM_INODE_SETATTR);
+}
+
+SEC("lsm/inode_setxattr")
+int BPF_PROG(rootfslock_inode_setxattr, void *idmap, struct dentry *dentry, const char *name, const void *value,
+	     unsigned long size, int flags, int ret)
+{
+	return ret ? ret : check_attributes(dentry, EVENT_LSM_INODE_SETXATTR);
+}
+
+SEC("lsm/inode_removexattr")
+int BPF_PROG(rootfslock_inode_removexattr, void *idmap, struct dentry *dentry, const char *name, int ret)
+{
+	return ret ? ret : check_attributes(dentry, EVENT_LSM_INODE_SETXATTR);
+}
+
+SEC("?lsm/inode_set_acl")
+int BPF_PROG(rootfslock_inode_set_acl, void *idmap, struct dentry *dentry, const char *name, void *acl, int ret)
+{
+	return ret ? ret : check_attributes(dentry, EVENT_LSM_INODE_SETATTR);
+}
+
+SEC("?lsm/inode_remove_acl")
+int BPF_PROG(rootfslock_inode_remove_acl, void *idmap, struct dentry *dentry, const char *name, int ret)
+{
+	return ret ? ret : check_attributes(dentry, EVENT_LSM_INODE_SETATTR);
+}
+
+SEC("?lsm/inode_file_setattr")
+int BPF_PROG(rootfslock_inode_file_setattr, struct dentry *dentry, void *attributes, int ret)
+{
+	return ret ? ret : check_attributes(dentry, EVENT_LSM_INODE_SETATTR);
+}
+
+/*
+ * mount(2). A change of propagation is no mount. A bind mount that is made read-only, or whose flags change while it is, makes nothing
+ * writable; a remount of the superblock itself comes to sb_remount.
+ */
+SEC("lsm/sb_mount")
+int BPF_PROG(rootfslock_sb_mount, const char *device, const struct path *path, const char *type, unsigned long flags, void *data,
+	     int ret)
+{
+	u32 op = flags & MS_REMOUNT ? ROOTFSLOCK_REMOUNT : ROOTFSLOCK_MOUNT;
+	struct inode *inode;
+
+	if (ret)
+		return ret;
+	inode = path->dentry->d_inode;
+	if (!inode)
+		return 0;
+	if (!is_target(inode))
+		return ignore(LOCK_ROOTFSLOCK);
+	if (flags & MS_REMOUNT) {
+		if (!(flags & MS_BIND) || flags & MS_RDONLY)
+			return 0;
+	} else if (flags & MS_PROPAGATION) {
+		return 0;
+	}
+	return check(path->dentry, op, EVENT_LSM_SB_MOUNT, 0);
+}
+
+SEC("lsm/move_mount")
+int BPF_PROG(rootfslock_move_mount, const struct path *from, const struct path *to, int ret)
+{
+	struct inode *inode;
+
+	if (ret)
+		return ret;
+	inode = to->dentry->d_inode;
+	if (!inode)
+		return 0;
+	if (!is_target(inode))
+		return ignore(LOCK_ROOTFSLOCK);
+	return check(to->dentry, ROOTFSLOCK_MOUNT, EVENT_LSM_MOVE_MOUNT, 0);
+}
+
+SEC("lsm/sb_remount")
+int BPF_PROG(rootfslock_sb_remount, struct super_block *sb, void *options, int ret)
+{
+	if (ret)
+		return ret;
+	if (sb->s_dev != target.device)
+		return ignore(LOCK_ROOTFSLOCK);
+	return check(sb->s_root, ROOTFSLOCK_REMOUNT, EVENT_LSM_SB_REMOUNT, NO_EXCEPTION);
+}

@@ -89,6 +89,8 @@ def test_what_is_wrong_changes_nothing(policy: str, cli: Cli) -> None:
 
 
 def test_confine(policy: str, cli: Cli) -> None:
+    # cat looks at its standard output, which is a file here: see Cli.
+    POLICY.write_text(_TEXT + 'fs("/tmp/cli-{out,err}", write)\n')
     assert cli("confine", policy, "--", str(CAT), f"{HERE}/open").check().out == "open"
     denied = cli("confine", policy, "--", str(CAT), f"{HERE}/closed")
     assert denied.status == 1 and "Operation not permitted" in denied.err

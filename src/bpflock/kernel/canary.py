@@ -26,6 +26,7 @@ _SIOCGIFINDEX = 0x8933
 _PROT_READ, _PROT_WRITE, _PROT_EXEC, _MAP_SHARED, _MAP_PRIVATE = 1, 2, 4, 1, 2
 _PAGE = 4096
 _AF_INET, _AF_NETLINK, _SOCK_DGRAM, _SOCK_RAW = 2, 16, 2, 3
+_AT_FDCWD, _MS_REMOUNT, _MS_BIND, _MNT_EXPIRE = -100, 0x20, 0x1000, 4
 _CLONE_PIDFD, _CLONE_NEWUTS, _CLONE_NEWUSER = 0x00001000, 0x04000000, 0x10000000
 _NO_ADDRESS = 8
 _FIGETBSZ = 2
@@ -317,6 +318,32 @@ def _socket_listen() -> None:
         syscall(lib.SYS_listen, fd, 0)
 
 
+def _call(number: int, *arguments: int) -> None:
+    syscall(number, *arguments)
+
+
+def _change_mount() -> None:
+    # To change a mount at a place where none is.
+    place = ffi.new("char[]", b"/proc/self")
+    syscall(lib.SYS_mount, 0, place, 0, _MS_REMOUNT | _MS_BIND, 0)
+
+
+def _move_nothing() -> None:
+    # What is no mount of its own cannot be moved.
+    place = ffi.new("char[]", b"/proc/self")
+    syscall(lib.SYS_move_mount, _AT_FDCWD, place, _AT_FDCWD, place, 0)
+
+
+def _sb_umount() -> None:
+    # The root cannot be unmounted so.
+    syscall(lib.SYS_umount2, ffi.new("char[]", b"/"), _MNT_EXPIRE)
+
+
+def _settime64() -> bool:
+    # Sets neither the time nor the zone. A service with ProtectClock= does not have the call.
+    return syscall(lib.SYS_settimeofday, 0, 0) == 0
+
+
 def _tiny_program() -> bytes:
     """An ELF executable that exits at once."""
     machine, code = {
@@ -331,7 +358,7 @@ def _tiny_program() -> bytes:
     return elf + struct.pack("<IIQQQQQQ", 1, 5, 0, address, address, size, size, _PAGE) + code
 
 
-Way = Callable[[], None]
+Way = Callable[[], bool | None]  # False: it cannot be reached
 
 # By the name of the hook: what reaches it from the canary's own thread.
 _WAYS: dict[str, Way] = {
@@ -349,6 +376,21 @@ _WAYS: dict[str, Way] = {
     "lsm/socket_create": _socket_create,
     "lsm/socket_bind": _socket_bind,
     "lsm/socket_listen": _socket_listen,
+    "fexit/security_capable": _capable,
+    "fexit/security_sb_mount": _change_mount,
+    "fexit/security_move_mount": _move_nothing,
+    "fexit/security_sb_umount": _sb_umount,
+    "fexit/security_ptrace_access_check": lambda: _read("/proc/1/mem"),  # nothing is at its beginning
+    # To what it has already.
+    "fexit/security_task_fix_setuid": lambda: _call(lib.SYS_setuid, os.getuid()),
+    "fexit/security_task_fix_setgid": lambda: _call(lib.SYS_setgid, os.getgid()),
+    "fexit/security_kernel_read_file": _kernel_read_file,
+    "fexit/security_kernel_load_data": _kernel_load_data,
+    "fexit/security_bpf": _bpf,
+    "fexit/security_settime64": _settime64,
+    "fexit/copy_namespaces": lambda: _clone(_CLONE_NEWUTS),
+    "fexit/unshare_nsproxy_namespaces": lambda: _call(lib.SYS_unshare, 0),  # nothing
+    "fexit/security_create_user_ns": lambda: _clone(_CLONE_NEWUSER),
 }
 # What is tried on an attribute of sysfs that was opened before.
 _ON_ATTRIBUTE: dict[str, Callable[[int], None]] = {
@@ -390,11 +432,11 @@ def provoke(hook: str, key: bytes, lock: str) -> bool:
             _ON_ATTRIBUTE[hook](fd)
     if hook in _WAYS:
         with own.as_canary(key, lock):
-            _WAYS[hook]()
+            return _WAYS[hook]() is not False
     if hook in _IN_DIRECTORY:
         with _directory() as root, own.as_canary(key, lock), contextlib.suppress(OSError):
             _IN_DIRECTORY[hook](root)
-    if hook in _WAYS or hook in _ON_ATTRIBUTE or hook in _IN_DIRECTORY:
+    if hook in _ON_ATTRIBUTE or hook in _IN_DIRECTORY:
         return True
     entrance = ffi.new("long[]", own.entrance(key, lock))
     try:

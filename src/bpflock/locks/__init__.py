@@ -12,6 +12,7 @@ from bpflock.locks.kmodlock import KMODLOCK
 from bpflock.locks.model import Lock
 from bpflock.locks.netlock import NETLOCK
 from bpflock.locks.nslock import NSLOCK
+from bpflock.locks.privsnoop import PRIVSNOOP
 from bpflock.locks.rootfslock import ROOTFSLOCK
 from bpflock.locks.sysfslock import SYSFSLOCK
 
@@ -30,6 +31,7 @@ LOCKS: Mapping[str, Lock] = {
         ROOTFSLOCK,
         SYSFSLOCK,
         EXECSNOOP,
+        PRIVSNOOP,
     )
 }
 

@@ -61,6 +61,7 @@ _VALUES = {
     "rootfslock-path": "/srv",
     "rootfslock-except": "/srv/a,/srv/b",
     "exec-snoop": "all",
+    "priv-snoop": "all",
     "level": "restricted",
     "debug": "yes",
     "remove-bpf-programs": "on",

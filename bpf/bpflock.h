@@ -32,6 +32,7 @@ enum bpflock_lock {
 	LOCK_FILELESSLOCK = 4,
 	LOCK_EXECSNOOP = 5,
 	LOCK_NSLOCK = 6,
+	LOCK_USBLOCK = 7,
 	LOCK_ROOTFSLOCK = 8,
 	LOCK_SYSFSLOCK = 9,
 	LOCK_NETLOCK = 10,
@@ -247,6 +248,24 @@ enum privsnoop_op {
 enum execsnoop_op {
 	EXECSNOOP_EXECVE = 0,
 	EXECSNOOP_EXECVEAT = 1,
+};
+
+/* The first two are writes to sysfs; the others are kinds of devices, which user space decides on. */
+enum usblock_op {
+	USBLOCK_AUTHORIZE = 0,
+	USBLOCK_BIND = 1,
+	USBLOCK_AUDIO = 2,
+	USBLOCK_NET = 3,
+	USBLOCK_HID = 4,
+	USBLOCK_IMAGE = 5,
+	USBLOCK_PRINTER = 6,
+	USBLOCK_STORAGE = 7,
+	USBLOCK_HUB = 8,
+	USBLOCK_SMARTCARD = 9,
+	USBLOCK_VIDEO = 10,
+	USBLOCK_WIRELESS = 11,
+	USBLOCK_VENDOR = 12,
+	USBLOCK_MISC = 13,
 };
 
 enum bpflock_event_type {

@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--smp", type=int, default=2, help="CPUs (default: %(default)s)")
     run.add_argument("--mem", default="2G", help="memory (default: %(default)s)")
     run.add_argument("--icount", action="store_true", help="count instructions as time; one CPU")
+    run.add_argument("--usb", action="store_true", help="a USB controller, and QEMU's monitor as a virtio port")
     run.add_argument(
         "--timeout",
         type=float,
@@ -90,7 +91,7 @@ def _dispatch(args: argparse.Namespace) -> int:
         command=args.command,
         lsm=args.lsm,
         append=args.append,
-        machine=qemu.Machine(args.smp, args.mem, args.icount, tuple(args.qemu_arg)),
+        machine=qemu.Machine(args.smp, args.mem, args.icount, args.usb, tuple(args.qemu_arg)),
         timeout=args.timeout,
         env=_environment(args.env),
         share=share,

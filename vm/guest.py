@@ -106,7 +106,7 @@ def run(
         err_read, err_write = _pipe(stack)
         share = job.share.resolve() if job.share else None
         ports = (out_write.fileno(), err_write.fileno())
-        files = qemu.Files(kernel.image, initramfs, console, share, *ports, disk=job.image)
+        files = qemu.Files(kernel.image, initramfs, console, share, scratch / "monitor", *ports, disk=job.image)
         args = qemu.command(job.machine, files, _command_line(job))
         if verbose:
             verbose(shlex.join(args))

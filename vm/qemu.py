@@ -22,6 +22,7 @@ class Machine:
     cpus: int = 2
     memory: str = "2G"
     icount: bool = False  # guest time counts instructions: exact, on one CPU
+    usb: bool = False  # a USB controller, and QEMU's monitor as a virtio port of the guest: it plugs devices itself
     extra: tuple[str, ...] = ()  # more QEMU arguments
 
 
@@ -33,6 +34,7 @@ class Files:
     initramfs: Path
     console: Path  # kernel messages
     share: Path | None
+    monitor: Path  # where QEMU makes the socket of its monitor, if the machine has USB
     stdout: int  # file descriptors, inherited
     stderr: int
     disk: Path | None = None  # read only: what the guest writes goes to a temporary file
@@ -72,6 +74,13 @@ def command(machine: Machine, files: Files, command_line: str) -> list[str]:
     for number, (name, fd) in enumerate((("out", files.stdout), ("err", files.stderr)), start=1):
         args += ["-chardev", f"file,id={name},path=/proc/self/fd/{fd},append=on"]
         args += ["-device", f"virtserialport,chardev={name},nr={number},name={name}"]
+    if machine.usb:
+        # A character device has one end: QEMU talks to its own monitor through a socket.
+        args += ["-device", "qemu-xhci,id=xhci"]
+        args += ["-chardev", f"socket,id=monitor,path={_quoted(files.monitor)},server=on,wait=off"]
+        args += ["-mon", "chardev=monitor,mode=readline"]
+        args += ["-chardev", f"socket,id=plug,path={_quoted(files.monitor)}"]
+        args += ["-device", "virtserialport,chardev=plug,nr=3,name=monitor"]
     args += _folder("hostroot", Path("/"), "readonly=on,multidevs=remap")
     if files.share is not None:
         args += _folder("share", files.share, "multidevs=remap")

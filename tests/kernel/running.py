@@ -23,7 +23,7 @@ _START = (
     f"open('{_UP}', 'w').write(str(up))\n"
     "sys.exit(main())"
 )
-_PATIENCE = 90.0
+_PATIENCE = 240.0
 
 
 class Daemon:

@@ -14,6 +14,7 @@ from bpflock.config.options import lock_options
 from bpflock.errors import UsageError
 from bpflock.locks import LOCKS, find_lock
 from bpflock.locks.model import Lock, Settings
+from bpflock.locks.usblock import USBLOCK, needs_daemon
 
 if TYPE_CHECKING:
     from bpflock.locks.enforce import Enforcer, Outcome
@@ -100,6 +101,15 @@ def lock(
         print_json(_document(chosen, wanted.settings, outcome))
     else:
         echo(f"{name}: {describe(chosen, wanted.settings)} ({outcome.value})")
+    _tell_of_daemon(chosen, wanted.settings)
+
+
+def _tell_of_daemon(chosen: Lock, settings: Settings) -> None:
+    if chosen is USBLOCK and needs_daemon(settings):
+        note(
+            "usblock: it is the daemon that lets in new devices that are allowed: without 'bpflock run' they stay "
+            "blocked, too, until 'bpflock usb allow'"
+        )
 
 
 def _lock_all(config: Config) -> None:
@@ -117,6 +127,7 @@ def _lock_all(config: Config) -> None:
                 documents.append(_document(step.lock, step.settings, outcome))
             else:
                 echo(f"{step.lock.name}: {describe(step.lock, step.settings)} ({outcome.value})")
+            _tell_of_daemon(step.lock, step.settings)
     if app().json:
         print_json(documents)
 

@@ -23,6 +23,7 @@ _COMMANDS = {
     "status": ("show what is enforced, and what was allowed and denied", "bpflock.cli.status:status"),
     "events": ("show events of the running daemon", "bpflock.cli.events:events"),
     "cgroup": ("give cgroups a profile of their own", "bpflock.cli.cgroup:cgroup"),
+    "usb": ("list USB devices, allow or block them", "bpflock.cli.usb:usb"),
     "policy": ("check, load and list the policies that confine programs", "bpflock.cli.policy:policy"),
     "confine": ("run a program under a policy", "bpflock.cli.confine:confine"),
     "explain": ("explain why a policy denied something", "bpflock.cli.explain:explain"),

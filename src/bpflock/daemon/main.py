@@ -19,6 +19,7 @@ from bpflock.daemon.signals import Signals
 from bpflock.daemon.source import EventSource
 from bpflock.daemon.state import Health, Questions
 from bpflock.daemon.summary import Summaries
+from bpflock.daemon.usb import UsbDevices
 from bpflock.errors import BpflockError
 from bpflock.events.model import Level, Notice
 from bpflock.events.render import Format
@@ -28,6 +29,7 @@ from bpflock.kernel import pins
 from bpflock.locks import LOCKS
 from bpflock.locks.enforce import Enforcer, LockStatus, Outcome
 from bpflock.locks.model import Lock
+from bpflock.locks.usblock import USBLOCK
 
 _STDOUT = 1
 # Records are written without wake-ups, which would cost the producers: we look this often (seconds).
@@ -89,6 +91,8 @@ class _Daemon:
         self._enforced: dict[str, LockStatus] = {}
         self._removed: set[str] = set()
         self._summaries = Summaries(())
+        # Before the locks: no device is plugged in between and missed.
+        self._usb = UsbDevices(lambda text: self._tell(text, lock=USBLOCK))
 
     def _tell(self, text: str, level: Level = Level.INFO, lock: Lock | None = None) -> None:
         self._stream.publish([Notice(text, level, lock.name if lock else "")])
@@ -155,6 +159,7 @@ class _Daemon:
             self._health.beat()
             try:
                 self._drain()
+                self._decide_on_usb()
                 if self._signals.reload:
                     self._signals.reload = False
                     self._reload()
@@ -175,8 +180,22 @@ class _Daemon:
         ring = self._source.fileno()
         if ring is not None:
             poller.register(ring, select.POLLIN)
+        poller.register(self._usb.fileno(), select.POLLIN)
         poller.poll(_LOOK * 1000)
         self._signals.clear()
+
+    def _decide_on_usb(self) -> None:
+        """On devices that were plugged in, unless somebody else has removed the lock."""
+        if not self._usb.due() or not pins.exists(USBLOCK.name) or USBLOCK.name not in self._enforced:
+            return
+        problem = None
+        try:
+            with self._enforcer.exclusive():
+                self._usb.decide(self._enforced[USBLOCK.name].settings)
+        except BpflockError as error:
+            problem = _explain(error)
+        if self._health.report("USB devices", problem) and problem:
+            self._tell(problem, Level.ERROR, USBLOCK)
 
     def _drain(self) -> None:
         malformed = self._source.malformed
@@ -268,6 +287,7 @@ class _Daemon:
             self._tell(f"{names}: takes effect at the next start", Level.WARNING)
         self._config = config
         self._remember()
+        self._usb.reconsider()
         but = f", but not for {', '.join(failed)}" if failed else ""
         self._tell(f"the configuration was reloaded{but}")
         self._test_canaries()
@@ -287,6 +307,7 @@ class _Daemon:
             self._tell(f"stopped; the kernel goes on {self._headline()}")
         (self._config.runtime_dir / peer.SOCKET_FILE).unlink(missing_ok=True)
         self._source.close()
+        self._usb.close()
 
 
 def _history(status: LockStatus) -> str:

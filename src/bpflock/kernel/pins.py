@@ -8,6 +8,7 @@
         counters, config            its maps
         parameters -> {...}         the lock's own settings, where it has some (JSON in a symbolic link)
         origins -> {...}            where each setting came from (the same)
+        selectors, usb-... -> {...} usblock's only: the devices of its lists, what to restore, devices blocked by hand
         key -> HEX                  the guard's only: see kernel/own.py
 """
 
@@ -38,6 +39,8 @@ SHARED_MAPS = {
 CGROUP_MAPS = ("bpflock_cgroupmap", "bpflock_shared")  # exceptions, and that there are some
 COUNTERS = "counters"
 CONFIG = "config"
+SELECTORS = "selectors"
+USB_BEFORE, USB_BLOCKED = "usb-before", "usb-blocked"  # what usblock has to remember
 _ORIGINS = "origins"
 _PARAMETERS = "parameters"
 _NEW, _OLD = "new-", "old-"  # bpffs allows no dots in names
@@ -220,3 +223,19 @@ def write_parameters(base: Path, parameters: Mapping[str, tuple[str, ...]]) -> N
 def read_parameters(name: str) -> dict[str, tuple[str, ...]]:
     found = _read(directory(name) / _PARAMETERS)
     return {key: tuple(map(str, value)) for key, value in found.items() if isinstance(value, list)}
+
+
+def write_link(base: Path, link: str, value: Mapping[str, object]) -> None:
+    """Keep a value beside pins, as write_origins() does. Raises BpflockError if it is longer than a link can be."""
+    _write(base / link, value)
+
+
+def read_link(name: str, link: str) -> dict[str, object]:
+    """What write_link() keeps beside the pins of a lock; empty if nothing."""
+    return _read(directory(name) / link)
+
+
+def read_words(name: str, link: str, key: str) -> list[str]:
+    """A list of words among it."""
+    found = read_link(name, link).get(key)
+    return [str(word) for word in found] if isinstance(found, list) else []

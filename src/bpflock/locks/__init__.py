@@ -15,14 +15,16 @@ from bpflock.locks.nslock import NSLOCK
 from bpflock.locks.privsnoop import PRIVSNOOP
 from bpflock.locks.rootfslock import ROOTFSLOCK
 from bpflock.locks.sysfslock import SYSFSLOCK
+from bpflock.locks.usblock import USBLOCK
 
 __all__ = ["LOCKS", "Lock", "find_lock"]
 
-# In the order in which they are enforced and shown.
+# In the order in which they are enforced and shown. usblock may have to load usbcore, so it precedes kmodlock.
 LOCKS: Mapping[str, Lock] = {
     lock.name: lock
     for lock in (
         KIMGLOCK,
+        USBLOCK,
         KMODLOCK,
         BPFRESTRICT,
         FILELESSLOCK,

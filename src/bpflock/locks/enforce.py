@@ -11,12 +11,13 @@ from types import TracebackType
 from typing import Self
 
 from bpflock.errors import BpflockError, UnsupportedError, UsageError
-from bpflock.kernel import canary, host, own, pins
+from bpflock.kernel import canary, host, own, pins, usb
 from bpflock.kernel.bpf import Map, Object
 from bpflock.kernel.btf import ObjectTypes
 from bpflock.kernel.ring import Ring
 from bpflock.locks import LOCKS
 from bpflock.locks.model import Lock, Profile, Settings
+from bpflock.locks.usblock import USBLOCK, keeps_out
 
 EVENT_BUFFER = 1024 * 1024  # bytes; a power of two and a multiple of the page size
 _OPS = 64  # bpf/bpflock.h: operations of one lock
@@ -72,11 +73,19 @@ def operation_names(lock: Lock) -> dict[int, str]:
 def _with_required(lock: Lock, allowed: tuple[str, ...]) -> tuple[str, ...]:
     """The allow list with what its operations cannot happen without."""
     named = lock.names()
-    return tuple(sorted({*allowed, *(name for word in allowed for name in named[word].requires)}))
+    return tuple(sorted({*allowed, *(name for word in allowed if word in named for name in named[word].requires)}))
 
 
 def _mask(numbers: Mapping[str, int], operations: tuple[str, ...]) -> int:
-    return sum(1 << numbers[name] for name in operations)
+    """Of the operations; selectors are none."""
+    return sum(1 << numbers[name] for name in operations if name in numbers)
+
+
+def _selectors(lock: Lock, settings: Settings) -> dict[str, object]:
+    """What of the lists the kernel does not decide on, kept beside the pins."""
+    known = lock.names()
+    lists = {"block": settings.block, "allow": settings.allow}
+    return {name: [word for word in words if word not in known] for name, words in lists.items()}
 
 
 class Enforcer:
@@ -130,7 +139,12 @@ class Enforcer:
             self.require_lsm()
             try:
                 self.ensure_guard()
-                return self._load(lock.name, settings, origins)
+                if lock is USBLOCK and keeps_out(settings):
+                    usb.require_core()
+                outcome = self._load(lock.name, settings, origins)
+                if lock is USBLOCK:
+                    self._set_hubs(settings, outcome)
+                return outcome
             except BpflockError:
                 self.remove_unused_pins()  # a guard that guards nothing
                 raise
@@ -140,7 +154,30 @@ class Enforcer:
         with self.exclusive():
             return self._remove(lock.name)
 
+    def _set_hubs(self, settings: Settings, outcome: Outcome) -> None:
+        """Make the kernel keep new USB devices out, or not; remember what it did before."""
+        before = pins.read_link(USBLOCK.name, pins.USB_BEFORE)
+        if not keeps_out(settings):
+            if before:
+                self._restore_hubs(before)
+                pins.write_link(pins.directory(USBLOCK.name), pins.USB_BEFORE, {})
+            return
+        if not before:
+            pins.write_link(pins.directory(USBLOCK.name), pins.USB_BEFORE, usb.defaults())
+        try:
+            usb.close_hubs()
+        except BpflockError:
+            if outcome is Outcome.LOADED:
+                self._remove(USBLOCK.name)
+            raise
+
+    def _restore_hubs(self, before: Mapping[str, object]) -> None:
+        usb.restore_hubs({name: str(value) for name, value in before.items()})
+
     def _remove(self, name: str) -> bool:
+        # Before the programs go: if it fails, they stay.
+        if name == USBLOCK.name and (before := pins.read_link(name, pins.USB_BEFORE)):
+            self._restore_hubs(before)
         removed = pins.remove(name)
         self.remove_unused_pins()
         return removed
@@ -190,7 +227,8 @@ class Enforcer:
             program.take_optional()
             self._configure(program, name, settings)
             parameters = dict(settings.parameters)
-            if replacing and self._same(program, name):
+            selectors = _selectors(LOCKS[name], settings) if name != pins.GUARD and LOCKS[name].selector else {}
+            if replacing and self._same(program, name) and pins.read_link(name, pins.SELECTORS) == selectors:
                 pins.write_parameters(pins.directory(name), parameters)
                 pins.write_origins(pins.directory(name), origins)
                 return Outcome.ADOPTED
@@ -202,6 +240,11 @@ class Enforcer:
                 self.load_with_shared_maps(program, name)
                 self.attach(program, stage)
                 pins.write_parameters(stage, parameters)
+                if selectors:
+                    pins.write_link(stage, pins.SELECTORS, selectors)
+                for kept in (pins.USB_BEFORE, pins.USB_BLOCKED):
+                    if found := pins.read_link(name, kept):
+                        pins.write_link(stage, kept, found)
                 pins.write_origins(stage, origins)
             pins.publish(name)
         try:
@@ -330,10 +373,15 @@ class Enforcer:
             config = layout.unpack(pinned.values()[: layout.size])
         numbers = operation_numbers(lock)
         profiles = {value: name for name, value in ObjectTypes.load().enum("bpflock_profile").items()}
+        lists = {
+            part: {name for name, bit in numbers.items() if config[part] >> bit & 1}
+            | {str(word) for word in pins.read_words(lock.name, pins.SELECTORS, part)}
+            for part in ("block", "allow")
+        }
         settings = Settings(
             Profile(profiles[config["profile"]].removeprefix("PROFILE_").lower()),
-            tuple(sorted(name for name, bit in numbers.items() if config["block"] >> bit & 1)),
-            tuple(sorted(name for name, bit in numbers.items() if config["allow"] >> bit & 1)),
+            tuple(sorted(lists["block"])),
+            tuple(sorted(lists["allow"])),
             tuple(pins.read_parameters(lock.name).items()),
         )
         return LockStatus(

@@ -110,6 +110,8 @@ LOCK_LEVELS: Mapping[Level, Settings] = {
 class Lock:
     """A lock or tracer. `name` is the BPF object's stem and what events carry as bpfprog.
 
+    `selector`: of a lock whose lists take objects besides operations; gives the canonical form of a word that names
+    one, None for a word of another form, and raises UsageError for a bad one.
     `levels`: what it is under each level; a test sees to it that none is missing and none is laxer than the one before.
     """
 
@@ -122,6 +124,7 @@ class Lock:
     parameters: tuple[Parameter, ...] = ()
     # What the parameters come to on this machine: fields of `struct NAME_target` in the BPF object.
     resolve: Callable[[Mapping[str, tuple[str, ...]]], Mapping[str, int | bytes]] | None = None
+    selector: Callable[[str], str | None] | None = None
 
     @property
     def symbol(self) -> str:
@@ -165,6 +168,8 @@ class Lock:
                 found.extend(self.groups[word])
             elif word in known:
                 found.append(known[word].name)
+            elif self.selector and (selected := self.selector(part.strip())):
+                found.append(selected)
             else:
                 raise UsageError(
                     f"{self.name} has no operation '{part.strip()}'", hint=nearest(word, [*known, *self.groups])

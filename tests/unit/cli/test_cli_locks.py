@@ -64,7 +64,7 @@ def test_lock_all_does_what_the_daemon_does_at_its_start(bpflock: Run, enforcer:
         name for name, lock in LOCKS.items() if lock.levels[Level.BASELINE].profile is not Profile.NONE
     ]
     assert ("kmodlock", Settings(Profile.RESTRICTED)) in [(name, settings) for name, settings, _ in enforcer.applied]
-    assert "kimglock: baseline (loaded)\nkmodlock: restricted (loaded)\n" in result.out
+    assert "kimglock: baseline (loaded)\nusblock: allow (loaded)\nkmodlock: restricted (loaded)\n" in result.out
     documents = bpflock("lock", "--all", "--json").json
     assert documents[0] == {"lock": "kimglock", "profile": "baseline", "block": [], "allow": [], "outcome": "loaded"}
 

@@ -3,6 +3,7 @@
 
 import ipaddress
 from dataclasses import replace
+from typing import Any
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def rules(text: str) -> tuple[Rule, ...]:
     return profile.rules
 
 
-def net(access: NetAccess, family: int | None = 2, **more: object) -> NetObject:
+def net(access: NetAccess, family: int | None = 2, **more: Any) -> NetObject:
     return replace(NetObject(access, family), **more)
 
 
@@ -67,8 +68,10 @@ OBJECTS: list[tuple[str, list[Object]]] = [
     ('#[own] fs("/tmp/*", READ)', [FileObject("/tmp/*", A.READ, own=True)]),
     (
         'proc("/bin/*"|self|child|parent|any, read)',
-        [ProcObject(Target(Who.EXE, "/bin/*"), A.READ)]
-        + [ProcObject(Target(w), A.READ) for w in (Who.SELF, Who.CHILD, Who.PARENT, Who.ANY)],
+        [
+            ProcObject(Target(Who.EXE, "/bin/*"), A.READ),
+            *(ProcObject(Target(w), A.READ) for w in (Who.SELF, Who.CHILD, Who.PARENT, Who.ANY)),
+        ],
     ),
     ("net(inet, connect)", [net(NetAccess.CONNECT)]),
     ("net(any, any)", [net(NetAccess(255), None)]),

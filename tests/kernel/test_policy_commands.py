@@ -3,6 +3,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from bpflock.events.render import Format, renderer
 
 from .conftest import Locks
+from .running import Daemon
 from .tools import Cli
 
 HERE = Path("/tmp/policy-commands")
@@ -107,3 +109,23 @@ def test_explain(policy: str, cli: Cli, all_locks: Locks) -> None:
     text = cli("explain", "--policy", policy, line).check().out
     assert f"wanted: read {HERE}/closed" in text
     assert f'would allow it: fs("{HERE}/closed", read)' in text
+
+
+def test_the_daemon_loads_its_directory(policy: str, tmp_path: Path) -> None:
+    inside = tmp_path / "etc" / "policy.d"
+    inside.mkdir(parents=True, mode=0o755)
+    shutil.copy(policy, inside)
+    with Daemon(f"--config-dir={tmp_path}/etc") as daemon:
+        assert cat("open") and not cat("closed")
+        (inside / POLICY.name).write_text(_TEXT + f'fs("{HERE}/closed", raed)\n')
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for("policies were not changed")
+        assert not cat("closed")
+        (inside / POLICY.name).write_text(_TEXT + f'fs("{HERE}/closed", read)\n')
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for("policies loaded", count=2)
+        assert cat("closed")
+    assert cat("open")
+    (inside / POLICY.name).write_text(_TEXT)
+    with Daemon(f"--config-dir={tmp_path}/etc"):
+        assert not cat("closed")

@@ -8,6 +8,7 @@ loaded from.
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from bpflock.confine.engine import Engine, State
 from bpflock.errors import UsageError, nearest
@@ -66,6 +67,19 @@ class Policies:
     def replace(self, policy: PolicySet) -> None:
         """Enforce a policy, and no other."""
         self._change(lambda _: list(policy.profiles))
+
+    def sync(self, directory: Path, policy: PolicySet) -> bool:
+        """Enforce a policy instead of all that was loaded from a directory; others stay. False if that is the case
+        already."""
+
+        def from_there(profile: Profile) -> bool:
+            return Path(profile.origin.file).parent == directory
+
+        before = self.loaded()
+        if pack(filter(from_there, before)) == pack(policy.profiles):
+            return False
+        self._change(lambda found: merged((p for p in found if not from_there(p)), policy))
+        return True
 
     def add(self, policy: PolicySet) -> None:
         """Enforce a policy for executables that none is for yet. Raises UsageError if there is one."""

@@ -105,6 +105,7 @@ class _Daemon:
         pinned = {name: plan.Pinned(status.settings, status.origins) for name, status in loaded.items()}
         for step in plan.at_start(self._config, pinned):
             self._take(step, loaded.get(step.lock.name))
+        self._load_policies(self._config)
         self._remember()
         self._summaries = Summaries(self._enforced.values())
         self._health.report("start", None)
@@ -120,6 +121,23 @@ class _Daemon:
         word = outcome.value if step.action is plan.Action.APPLY else "kept, nothing else is configured"
         history = _history(before) if before and outcome is Outcome.ADOPTED else ""
         self._tell(f"{word}: {plan.describe(step.settings, step.origins)}{history}", lock=step.lock)
+
+    def _load_policies(self, config: Config) -> None:
+        """Those of the configuration directory. Raises BpflockError if they are not all accepted: nothing changed."""
+        directory = config.config_dir / "policy.d"
+        files = sorted(directory.glob("*.bpfbox"))
+        if not files and not pins.exists(pins.POLICY):
+            return
+        # They take their time to import, and most machines have no policies.
+        from bpflock.confine.engine import Engine
+        from bpflock.confine.policies import Policies
+        from bpflock.policy.bpfbox.load import load as load_policies
+
+        policy = load_policies(files)
+        changed = Policies(Engine(self._enforcer)).sync(directory, policy)
+        word = "loaded" if changed else "adopted"
+        names = ", ".join(profile.executable for profile in policy.profiles)
+        self._tell(f"policies {word} from {directory}: {names or 'none'}")
 
     def _remember(self) -> None:
         """What is in the kernel now is what should stay there."""
@@ -277,6 +295,14 @@ class _Daemon:
                 problem = f"{step.lock.name} could not be changed: {error.message}"
                 self._tell(f"not changed: {_explain(error)}", Level.ERROR, step.lock)
             self._health.report(f"reload of {step.lock.name}", problem)
+        try:
+            self._load_policies(config)
+            problem = None
+        except BpflockError as error:
+            failed.append("the policies")
+            problem = f"the policies were not changed: {error.message}"
+            self._tell(f"the policies were not changed: {_explain(error)}", Level.ERROR)
+        self._health.report("reload of the policies", problem)
         fixed = [
             name
             for name in ("log_format", "event_buffer", "runtime_dir", "debug")
@@ -302,6 +328,11 @@ class _Daemon:
             for status in self._enforcer.status():
                 self._enforcer.remove(status.lock)
                 self._tell("removed", lock=status.lock)
+            if pins.exists(pins.POLICY):
+                from bpflock.confine.engine import Engine
+
+                Engine(self._enforcer).unload()
+                self._tell("policies removed")
             self._drain()
         else:
             self._tell(f"stopped; the kernel goes on {self._headline()}")

@@ -2,6 +2,7 @@
 """What changes of the profiles in force amount to, without a kernel."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +91,15 @@ def test_unloading_and_modes(policies: Policies) -> None:
     assert names(policies) == ["/b"]
     assert policies.unload_all()
     assert not policies.unload_all()
+
+
+def test_a_directory_is_followed(policies: Policies) -> None:
+    directory = Path("/etc/d")
+    policies.load(policy("/elsewhere/p", "/x"))
+    assert policies.sync(directory, policy("/etc/d/one", "/a", "/b"))
+    assert not policies.sync(directory, policy("/etc/d/one", "/a", "/b"))
+    assert names(policies) == ["/x", "/a", "/b"]
+    assert policies.sync(directory, policy("/etc/d/two", "/a"))
+    assert names(policies) == ["/x", "/a"]
+    assert policies.sync(directory, PolicySet())
+    assert names(policies) == ["/x"]

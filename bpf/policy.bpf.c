@@ -148,6 +148,9 @@ __noinline u32 policy_judge(struct policy_task *subject, struct policy_scratch *
 			__sync_fetch_and_add(&counter->denied, 1);
 		return REASON_DENIED_CANARY;
 	}
+	/* Without tables nothing can be allowed. */
+	if (!cell(policy_generation, 0))
+		return REASON_DENIED_NO_MEMORY;
 	/* Taken out of force: its tasks are not confined any more. */
 	profile = profile_of(policy_generation, subject->profile);
 	if (!profile)
@@ -339,8 +342,13 @@ int BPF_PROG(policy_bprm_creds_from_file, struct linux_binprm *bprm, struct file
 	/* A file without a label has no profile of its own. */
 	profile = profile_of_executable(scratch->generation, scratch->label);
 	if (!subject) {
-		if (likely(!profile))
+		if (likely(!profile)) {
+			/* Nor what an exec that failed would have made of it. */
+			subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
+			if (unlikely(subject))
+				subject->next_profile = 0;
 			return 0;
+		}
 		subject = bpf_task_storage_get(&policy_tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 		if (!subject)
 			return -EPERM;

@@ -68,7 +68,7 @@ def engine(all_of_it: Engine) -> Iterator[Engine]:
 
 
 def policy() -> PolicySet:
-    """May look at everything here, read `open`, and do anything in `work`."""
+    """May look at everything here, read `open`, and do anything in `mine`."""
     everything = FileAccess(sum(FileAccess) & ~int(EXEC))
     return PolicySet(
         (
@@ -76,7 +76,7 @@ def policy() -> PolicySet:
                 rule(f"{HERE}/**", FileAccess.GETATTR),
                 rule(f"{HERE}/open/**", READ),
                 rule(f"{HERE}/open", READ),
-                rule(f"{HERE}/work{{,/**}}", everything),
+                rule(f"{HERE}/mine{{,/**}}", everything),
             ),
         )
     )
@@ -96,12 +96,12 @@ ATTACKS = {
     "symlink": ("ln -s x closed/new", {"create"}),
     "unlink": ("rm open/file", {"rm"}),
     "rmdir": ("rmdir closed/dir", {"rm"}),
-    "rename away": ("mv open/file work/stolen", {"rm"}),
-    "rename in": ("mv work/file open/new", {"create"}),
-    "rename over": ("mv -f work/file open/file", {"create"}),
-    "rename a directory": ("mv closed/deep work/deep", {"rm"}),
-    "link": ("ln closed/file work/stolen", {"link"}),
-    "link out": ("ln work/file open/new", {"create"}),
+    "rename away": ("mv open/file mine/stolen", {"rm"}),
+    "rename in": ("mv mine/file open/new", {"create"}),
+    "rename over": ("mv -f mine/file open/file", {"create"}),
+    "rename a directory": ("mv closed/deep mine/deep", {"rm"}),
+    "link": ("ln closed/file mine/stolen", {"link"}),
+    "link out": ("ln mine/file open/new", {"create"}),
     "chmod": ("chmod 777 open/file", {"setattr"}),
     "chown": ("chown 1:1 open/file", {"setattr"}),
     "stat": ("stat /etc/passwd", {"getattr"}),
@@ -131,9 +131,9 @@ def test_denied(name: str, engine: Engine, all_locks: Locks) -> None:
 def make_files() -> None:
     """The files as they are when a test begins."""
     shutil.rmtree(HERE, ignore_errors=True)
-    for name in ("open", "closed/deep", "closed/dir", "work"):
+    for name in ("open", "closed/deep", "closed/dir", "mine"):
         (HERE / name).mkdir(parents=True)
-    for name in ("open/file", "closed/file", "closed/deep/file", "work/file"):
+    for name in ("open/file", "closed/file", "closed/deep/file", "mine/file"):
         (HERE / name).write_text(f"{name}\n")
     shutil.copy("/bin/busybox", BOX)
     shutil.copy("/bin/true", HERE / "closed/true")
@@ -158,13 +158,13 @@ def test_allowed_by_rule_goes_on_working(engine: Engine, all_locks: Locks) -> No
     all_locks.events()
     for command in (
         f"cat {HERE}/open/file",
-        f"touch {HERE}/work/new",
-        f"mv {HERE}/work/new {HERE}/work/newer",
-        f"ln {HERE}/work/newer {HERE}/work/link",
-        f"mkdir {HERE}/work/d",
-        f"rmdir {HERE}/work/d",
-        f"chmod 600 {HERE}/work/newer",
-        f"rm {HERE}/work/newer",
+        f"touch {HERE}/mine/new",
+        f"mv {HERE}/mine/new {HERE}/mine/newer",
+        f"ln {HERE}/mine/newer {HERE}/mine/link",
+        f"mkdir {HERE}/mine/d",
+        f"rmdir {HERE}/mine/d",
+        f"chmod 600 {HERE}/mine/newer",
+        f"rm {HERE}/mine/newer",
     ):
         ended = run(f"{BOX} {command}")
         assert ended.returncode == 0, (command, ended, denials(all_locks))
@@ -294,10 +294,10 @@ def test_what_changes_the_path_changes_the_verdict(engine: Engine) -> None:
         for _ in range(2):
             assert box(f"cat {HERE}/open/file")
             assert not box(f"cat {HERE}/shut/file")
-        run(f"mount --make-private {HERE}/shut; mount --move {HERE}/shut {HERE}/work")
-        assert box(f"cat {HERE}/work/file")
+        run(f"mount --make-private {HERE}/shut; mount --move {HERE}/shut {HERE}/mine")
+        assert box(f"cat {HERE}/mine/file")
     finally:
-        run(f"umount {HERE}/shut; umount {HERE}/work")
+        run(f"umount {HERE}/shut; umount {HERE}/mine")
 
 
 def test_a_chroot_does_not_change_the_path(engine: Engine) -> None:
@@ -348,8 +348,8 @@ def test_own_files(engine: Engine) -> None:
         )
     )
     assert not box(f"cat {HERE}/closed/file")
-    assert box(f"sh -c 'echo x >{HERE}/work/mine; read y <{HERE}/work/mine'")
-    assert not box(f"cat {HERE}/work/mine")
+    assert box(f"sh -c 'echo x >{HERE}/mine/new; read y <{HERE}/mine/new'")
+    assert not box(f"cat {HERE}/mine/new")
 
 
 def test_complain_tells_and_allows(engine: Engine, all_locks: Locks) -> None:

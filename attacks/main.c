@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "attack.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 bool keep;
 
@@ -17,6 +19,7 @@ static const char usage[] =
 	"       attack [--keep] NAME [ARG]       perform one: exit status 0 ok, 1 denied, 2 failed\n"
 	"       attack loop COUNT NAME [ARG]     COUNT times, as fast as possible\n"
 	"       attack until FILE NAME [ARG]     again and again, until FILE exists\n"
+	"       attack threads COUNT               so many threads leave at once, the first with status 3\n"
 	"       attack cgroup PATH -- CMD ...    run CMD in the cgroup\n"
 	"       attack with-map|with-prog|with-link|with-pin|with-all -- CMD ...\n"
 	"                                        run CMD with inherited BPF objects that were made before (ATTACK_MAP_FD, ...)\n";
@@ -99,6 +102,31 @@ static int cgroup_command(char **args)
 	return FAILED;
 }
 
+static pthread_barrier_t everybody;
+
+/* Only the calling thread: exit(3) would end the process at one stroke. */
+static void *leave(void *status)
+{
+	pthread_barrier_wait(&everybody);
+	syscall(SYS_exit, (long)status);
+	return NULL;
+}
+
+static int threads_command(const char *text)
+{
+	unsigned int count = text ? strtoul(text, NULL, 10) : 0;
+	pthread_t thread;
+
+	if (!count)
+		return fail("threads COUNT");
+	pthread_barrier_init(&everybody, NULL, count);
+	for (unsigned int i = 1; i < count; i++)
+		if (pthread_create(&thread, NULL, leave, (void *)7L))
+			return fail("pthread_create");
+	leave((void *)3L);
+	return FAILED;
+}
+
 int main(int argc, char **argv)
 {
 	struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
@@ -134,6 +162,8 @@ int main(int argc, char **argv)
 		return list();
 	if (!strcmp(argv[0], "loop") || !strcmp(argv[0], "until"))
 		return repeat_command(argv);
+	if (!strcmp(argv[0], "threads"))
+		return threads_command(argv[1]);
 	if (!strcmp(argv[0], "cgroup"))
 		return cgroup_command(argv);
 	if (!strncmp(argv[0], "with-", 5)) {

@@ -248,6 +248,7 @@ enum privsnoop_op {
 enum execsnoop_op {
 	EXECSNOOP_EXECVE = 0,
 	EXECSNOOP_EXECVEAT = 1,
+	EXECSNOOP_EXIT = 2,
 };
 
 /* The first two are writes to sysfs; the others are kinds of devices, which user space decides on. */
@@ -309,6 +310,7 @@ enum bpflock_event_type {
 	EVENT_SECURITY_BPF = 55,
 	EVENT_SECURITY_SETTIME64 = 56,
 	EVENT_MAKE_NAMESPACE = 57,
+	EVENT_SCHED_PROCESS_EXIT = 58,
 
 	/* Of the policy engine. Hooks named above keep their number. */
 	EVENT_LSM_PATH_UNLINK = 80,

@@ -162,6 +162,7 @@ struct vm_area_struct {
 
 struct mm_struct {
 	struct file *exe_file;
+	unsigned long arg_start, arg_end;
 };
 
 struct renamedata {
@@ -224,6 +225,16 @@ struct cred {
 	kuid_t uid;
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct signal_struct {
+	atomic_t live; /* threads that have not begun to exit */
+	unsigned int flags;
+	int group_exit_code;
+};
+
 struct task_struct {
 	pid_t pid;
 	pid_t tgid;
@@ -235,6 +246,8 @@ struct task_struct {
 	const struct cred *cred;
 	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
+	struct signal_struct *signal;
+	int exit_code;
 	u64 self_exec_id;
 	char comm[16];
 };

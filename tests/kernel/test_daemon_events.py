@@ -27,7 +27,8 @@ _DENIAL = re.compile(
 )
 _EXEC = re.compile(
     rf'time="{_TIME}" level=info msg="event=syscall_execve {_SUBJECT} '
-    r'comm=loader pcomm=sh filename=\./loader retval=0" bpfprog=execsnoop subsys=bpf'
+    r"comm=loader pcomm=sh filename=\./loader retval=0 parents=\d+:sh,\S+ args=\./loader LIST"
+    r'" bpfprog=execsnoop subsys=bpf'
 )
 _HOSTILE = 'x" y\n\x1b[31mz=\\'
 
@@ -56,7 +57,7 @@ def test_line_of_a_denial(daemon: Daemon, attacker: Attacker) -> None:
 
 def test_line_of_an_exec(daemon: Daemon, attacker: Attacker) -> None:
     attacker.run(f"cp {ATTACK} /tmp/loader; setpriv --reuid=1000 --clear-groups sh -c './loader LIST >&-; true'")
-    (line,) = daemon.wait_for("comm=loader ")
+    (line,) = daemon.wait_for("event=syscall_execve", "comm=loader ")
     match = _EXEC.fullmatch(line)
     assert match, line
     assert match["uid"] == "1000"
@@ -69,7 +70,7 @@ def test_what_a_process_chose_forges_nothing(daemon: Daemon, attacker: Attacker)
     program.write_bytes(ATTACK.read_bytes())
     program.chmod(0o755)
     subprocess.run([program, "LIST"], check=True, stdout=subprocess.DEVNULL)
-    (line,) = daemon.wait_for("comm=x%22%20y%0A%1B[31mz%3D%5C ")
+    (line,) = daemon.wait_for("event=syscall_execve", "comm=x%22%20y%0A%1B[31mz%3D%5C ")
     assert "filename=/tmp/x%22%20y%0A%1B[31mz%3D%5C retval=0" in line
     lines = daemon.output().splitlines()[before:]
     assert all(re.match(rf'time="{_TIME}" level=info msg="', line) and line.isprintable() for line in lines), lines

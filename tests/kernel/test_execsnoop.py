@@ -1,17 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""execsnoop: every exec is told, with the name that was asked for, whatever its length and its bytes."""
+"""execsnoop: every exec is told, with the name that was asked for, its arguments and ancestors, and how it ended."""
 
 import os
 import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from bpflock.events.model import Event
 from bpflock.locks.model import Profile
+from bpflock.workloads.cgroup import set_profile, unset_profile
 
-from .conftest import Locks
+from .conftest import ATTACK, Locks
 
 TRUE = "/bin/true"
+TRUNCATED = 1024  # --exec-snoop-args, unless it is set
+PARENTS = 8  # of bpf/execsnoop.bpf.c
 
 
 def _execute(directory: Path, argument: bytes) -> None:
@@ -53,8 +62,15 @@ def test_names(locks: Locks, tmp_path: Path, name: bytes) -> None:
     locks.load("execsnoop", Profile.ALL)
     locks.events()
     _execute(tmp_path, name)
-    events = [event for event in locks.events() if event.event == "syscall_execve"]
+    told = locks.events()
+    events = [event for event in told if event.event == "syscall_execve"]
     assert [event.filename for event in events] == [name]
+    # It is its first argument, too.
+    text = name + b"\0"
+    assert events[0].execution
+    assert events[0].execution.args == (text[:TRUNCATED].removesuffix(b"\0"),)
+    assert events[0].execution.cut == max(0, len(text) - TRUNCATED)
+    assert [event.pid for event in told if event.event == "sched_process_exit"] == [events[0].pid]
     assert (events[0].retval, events[0].denied, events[0].repeats) == (0, False, 0)
 
 
@@ -80,3 +96,201 @@ def test_none_is_not_attached(locks: Locks) -> None:
     locks.load("execsnoop", Profile.ALL)
     locks.load("execsnoop", Profile.NONE)
     assert not [status for status in locks.enforcer.status() if status.lock.name == "execsnoop"]
+
+
+def _child(act: Callable[[], object]) -> tuple[int, int]:
+    """The pid of a child that does this, and its status as wait() gives it."""
+    child = os.fork()
+    if not child:
+        try:
+            act()
+        finally:
+            os._exit(127)
+    return os.waitpid(child, 0)
+
+
+def _run(*args: bytes | str) -> int:
+    """Execute a program with exactly these arguments; its pid."""
+    return _child(lambda: os.execv(args[0], args))[0]
+
+
+def _of(events: list[Event], pid: int, event: str = "syscall_execve") -> list[Event]:
+    return [each for each in events if each.event == event and each.pid == pid]
+
+
+def _told(locks: Locks, pid: int) -> tuple[tuple[bytes, ...], int]:
+    """The arguments of the one exec of this process, and how many bytes of them are missing."""
+    [event] = _of(locks.events(), pid)
+    assert event.execution
+    return event.execution.args, event.execution.cut
+
+
+_ARGUMENTS = (TRUE.encode(), b"", b"a b", b'"q"\\ \n\x1b[31mx=y', b"\xff\xfe", b"", b"end", b"")
+
+
+def test_arguments(locks: Locks) -> None:
+    locks.load("execsnoop", Profile.ALL)
+    locks.events()
+    assert _told(locks, _run(*_ARGUMENTS)) == (_ARGUMENTS, 0)
+    # At and around where the short record, and then what is told at all, ends.
+    for length in (255, 256, 257, TRUNCATED, TRUNCATED + 1, 100_000):
+        rest = b"x" * (length - len(TRUE) - 2)  # both have a NUL behind them
+        told = rest[: TRUNCATED - len(TRUE) - 1]
+        assert _told(locks, _run(TRUE, rest)) == ((TRUE.encode(), told), max(0, length - TRUNCATED))
+    locks.load("execsnoop", Profile.ALL, args=("4096",))
+    locks.events()
+    assert _told(locks, _run(TRUE, b"y" * 5000)) == ((TRUE.encode(), b"y" * (4096 - 10)), 5000 + 11 - 4096)
+    assert _told(locks, _run(*_ARGUMENTS)) == (_ARGUMENTS, 0)
+    locks.load("execsnoop", Profile.ALL, args=("0",))
+    locks.events()
+    assert _told(locks, _run(*_ARGUMENTS)) == ((), 0)
+
+
+def test_arguments_of_a_script(locks: Locks, tmp_path: Path) -> None:
+    """What runs is the interpreter: its arguments are told, the name is that of the script."""
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh -e\nexit 5\n")
+    script.chmod(0o755)
+    locks.load("execsnoop", Profile.ALL)
+    locks.events()
+    pid = _run(str(script), "one")
+    [event] = _of(told := locks.events(), pid)
+    assert event.execution
+    assert (event.filename, event.execution.args) == (
+        os.fsencode(script),
+        (b"/bin/sh", b"-e", os.fsencode(script), b"one"),
+    )
+    [event] = _of(told, pid, "sched_process_exit")
+    assert event.ending and event.ending.status == 5
+
+
+def test_a_failed_exec_is_not_told(locks: Locks) -> None:
+    locks.load("execsnoop", Profile.ALL)
+    locks.events()
+    _run("/nonexistent")
+    assert not [event for event in locks.events() if event.bpfprog == "execsnoop"]
+
+
+def _ancestors() -> list[tuple[int, bytes]]:
+    """Of this process, the parent first."""
+    found, pid = [], os.getpid()
+    while pid := int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]):
+        found.append((pid, Path(f"/proc/{pid}/comm").read_bytes().removesuffix(b"\n")))
+    return found
+
+
+def test_parents(locks: Locks) -> None:
+    here = [(os.getpid(), Path("/proc/self/comm").read_bytes().removesuffix(b"\n")), *_ancestors()]
+    odd = b"a,b:c \n=\x1b[1m"
+    deeper = 9
+
+    def fork(level: int) -> None:
+        if level:
+            _child(lambda: fork(level - 1))
+        else:
+            Path("/proc/self/comm").write_bytes(odd)
+            _run(TRUE)
+        os._exit(0)
+
+    locks.load("execsnoop", Profile.ALL)
+    locks.events()
+    for level, chain in ((0, here), (deeper, None)):
+        _child(partial(fork, level))
+        [event] = [event for event in locks.events() if event.event == "syscall_execve"]
+        assert event.execution
+        (pid, comm), *above = event.execution.parents
+        assert (pid, comm) == (event.ppid, event.pcomm)
+        assert comm == odd
+        if chain:
+            assert above == chain[: PARENTS - 1]
+            assert event.execution.higher == (len(chain) > PARENTS - 1)
+        else:
+            assert len(event.execution.parents) == PARENTS
+            assert event.execution.higher
+            assert len({pid for pid, _ in event.execution.parents}) == PARENTS
+
+
+def test_how_programs_end(locks: Locks) -> None:
+    locks.load("execsnoop", Profile.ALL)
+    cases: list[tuple[tuple[str, ...], set[int]]] = [
+        (("/bin/sh", "-c", "exit 3"), {3}),
+        (("/bin/sh", "-c", "kill -KILL $$"), {-signal.SIGKILL}),
+        (("/bin/sh", "-c", "kill -SEGV $$"), {-signal.SIGSEGV}),
+        # All threads leave by themselves, the last one decides; the process ends once.
+        ((str(ATTACK), "threads", "8"), {3, 7}),
+        ((str(ATTACK), "threads", "2"), {3, 7}),
+        # Another program in the same process: one end.
+        (("/bin/sh", "-c", "exec /bin/sh -c 'exit 4'"), {4}),
+        # Children that execute nothing have no end of their own.
+        (("/bin/sh", "-c", "(exit 1); (exit 2); exit 0"), {0}),
+    ]
+    for arguments, endings in cases:
+        locks.events()
+        pid, waited = _child(partial(os.execv, arguments[0], arguments))
+        told = locks.events()
+        [event] = [each for each in told if each.event == "sched_process_exit"]
+        assert event.ending, arguments
+        ended = os.waitstatus_to_exitcode(waited)
+        assert ended in endings
+        assert (event.ending.status, event.ending.signal) == ((ended, None) if ended >= 0 else (None, -ended)), (
+            arguments
+        )
+        assert (event.pid, event.tgid, event.retval, event.reason) == (pid, pid, 0, "")
+        assert event.comm == Path(arguments[0]).name.encode()
+        assert event.ppid == os.getpid()
+        started = _of(told, pid)[-1]
+        assert event.ending.duration == pytest.approx(event.time - started.time, abs=0.05)
+    counters = locks.counters("execsnoop")
+    assert counters["exit"].allowed >= len(cases)
+
+
+def test_duration(locks: Locks) -> None:
+    locks.load("execsnoop", Profile.ALL)
+    locks.events()
+    before = time.monotonic()
+    pid = _run("/bin/sleep", "0.3")
+    took = time.monotonic() - before
+    [event] = _of(locks.events(), pid, "sched_process_exit")
+    assert event.ending and 0.3 <= event.ending.duration <= took
+
+
+def test_without_ends(locks: Locks) -> None:
+    locks.load("execsnoop", Profile.ALL, exit=("no",))
+    locks.events()
+    pid = _run(TRUE)
+    told = locks.events()
+    assert _of(told, pid)
+    assert not [event for event in told if event.event == "sched_process_exit"]
+    [status] = [status for status in locks.enforcer.status() if status.lock.name == "execsnoop"]
+    assert status.hooks == ("tp_btf/sched_process_exec",)
+    assert status.settings.parameters == (("exit", ("no",)),)
+    locks.load("execsnoop", Profile.ALL)
+    [status] = [status for status in locks.enforcer.status() if status.lock.name == "execsnoop"]
+    assert len(status.hooks) == 2
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    path = Path("/sys/fs/cgroup/watched")
+    path.mkdir()
+    set_profile(str(path), Profile.ALLOW)
+    yield path
+    unset_profile(str(path))
+    path.rmdir()
+
+
+def test_filter(locks: Locks, cgroup: Path) -> None:
+    """Only the cgroup: what it executes, and how that ended; nothing of who is outside."""
+    locks.load("execsnoop", Profile.FILTER)
+    locks.events()
+    subprocess.run([TRUE], check=True)
+    assert not [event for event in locks.events() if event.bpfprog == "execsnoop"]
+    # attack is executed outside and goes in: what it then executes is told.
+    ended = subprocess.Popen([ATTACK, "cgroup", cgroup, "--", "/bin/sh", "-c", "exit 6"])
+    assert ended.wait() == 6
+    told = [event for event in locks.events() if event.bpfprog == "execsnoop"]
+    assert [(event.event, event.pid) for event in told] == [
+        ("syscall_execve", ended.pid),
+        ("sched_process_exit", ended.pid),
+    ]
+    assert told[0].execution and told[0].execution.args == (b"/bin/sh", b"-c", b"exit 6")

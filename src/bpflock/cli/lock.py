@@ -19,8 +19,13 @@ from bpflock.locks.usblock import USBLOCK, needs_daemon
 if TYPE_CHECKING:
     from bpflock.locks.enforce import Enforcer, Outcome
 
-# The options of single locks that are none of all locks: --rootfslock-except.
-PARAMETERS = tuple(f"{name}-{parameter.name}" for name, lock in LOCKS.items() for parameter in lock.parameters)
+# The options of single locks that are none of all locks, as --rootfslock-except, and whose they are.
+PARAMETERS = {
+    option.name: name
+    for name, lock in LOCKS.items()
+    for option in lock_options(lock)
+    if option.part in lock.parameter_names()
+}
 
 # For the help; \b keeps click from filling the lines.
 _NAMES = "\b\nLocks and tracers:\n" + "\n".join(f"  {name:<14}{lock.summary}" for name, lock in LOCKS.items())
@@ -85,8 +90,8 @@ def lock(
     for part in words:
         if part not in names:
             raise UsageError(f"--{part}: {name} traces only: it has no block or allow list")
-    for option in PARAMETERS:
-        if flags.get(option.replace("-", "_")) is not None and not option.startswith(f"{name}-"):
+    for option, owner in PARAMETERS.items():
+        if flags.get(option.replace("-", "_")) is not None and owner != name:
             raise UsageError(f"--{option} is no option of {name}")
     config = load_config(
         flags | {names[part]: word for part, word in words.items()},
@@ -176,9 +181,7 @@ def unlock(names: tuple[str, ...], everything: bool) -> None:
 
 def describe(lock: Lock, settings: Settings) -> str:
     """Settings in one line."""
-    if lock.is_tracer:
-        return f"traces {settings.profile}"
-    parts = [settings.profile.value]
+    parts = [f"traces {settings.profile}" if lock.is_tracer else settings.profile.value]
     if settings.block:
         parts.append(f"denied to everyone: {', '.join(settings.block)}")
     if settings.allow:

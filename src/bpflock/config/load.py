@@ -14,7 +14,6 @@ from bpflock.config.options import (
     parse_buffer,
     parse_level,
     parse_log_format,
-    parse_switch,
 )
 from bpflock.config.sources import (
     Given,
@@ -27,7 +26,7 @@ from bpflock.config.sources import (
 )
 from bpflock.errors import UsageError
 from bpflock.locks import LOCKS
-from bpflock.locks.model import Level, Lock, Profile
+from bpflock.locks.model import Level, Lock, Profile, parse_switch
 
 _RUNTIME = (Path("/run"), Path("/var/run"))
 
@@ -139,7 +138,7 @@ def _lock(merged: _Merged, lock: Lock, level: Level | None) -> LockConfig:
                 origins[part] = f"level {level} ({merged.origin('level')})"
     # A lock that is not loaded unless somebody asks for it: a block list is not to be without effect.
     asked = not merged.given(names["profile"]) and any(merged.given(name) for name in names.values())
-    if asked and lock.parse_profile(words["profile"]) is Profile.NONE:
+    if asked and not lock.is_tracer and lock.parse_profile(words["profile"]) is Profile.NONE:
         words["profile"] = Profile.ALLOW
     try:
         settings = lock.settings(

@@ -9,12 +9,10 @@ from pathlib import Path
 from bpflock.config.model import DEFAULT_EVENT_BUFFER, LogFormat
 from bpflock.errors import UsageError, nearest
 from bpflock.locks import LOCKS
-from bpflock.locks.model import Level, Lock
+from bpflock.locks.model import Form, Level, Lock, Parameter, parse_switch
 
 ENVIRONMENT_PREFIX = "BPFLOCK_"
 
-_TRUE = ("true", "yes", "on", "1")
-_FALSE = ("false", "no", "off", "0")
 _UNITS = {"": 1, "k": 1024, "m": 1024 * 1024}
 # A ring buffer is whole pages, and a machine has pages of up to 64 KiB.
 _SMALLEST_BUFFER = 64 * 1024
@@ -85,16 +83,6 @@ class Option:
         return ENVIRONMENT_PREFIX + self.name.upper().replace("-", "_")
 
 
-def parse_switch(word: str) -> bool:
-    """True or false. Raises UsageError."""
-    value = word.strip().lower()
-    if value in _TRUE:
-        return True
-    if value in _FALSE:
-        return False
-    raise UsageError(f"'{word}' is neither yes nor no", hint=f"valid: {', '.join(_TRUE + _FALSE)}")
-
-
 def parse_buffer(word: str) -> int:
     """A ring buffer's size in bytes, from digits and a unit of `K` or `M`. Raises UsageError."""
     value = word.strip().lower()
@@ -159,6 +147,7 @@ def lock_options(lock: Lock) -> Iterator[Option]:
             lock=lock,
             part="profile",
         )
+        yield from (_own(lock, tracer_option(lock), parameter) for parameter in lock.parameters)
         return
     yield Option(
         f"{lock.name}-profile",
@@ -186,17 +175,21 @@ def lock_options(lock: Lock) -> Iterator[Option]:
             lock=lock,
             part=part,
         )
-    for parameter in lock.parameters:
-        yield Option(
-            f"{lock.name}-{parameter.name}",
-            parameter.summary,
-            parameter.parse,
-            Kind.PATHS if parameter.many else Kind.TEXT,
-            ",".join(parameter.default),
-            "PATHS" if parameter.many else "PATH",
-            lock=lock,
-            part=parameter.name,
-        )
+    yield from (_own(lock, lock.name, parameter) for parameter in lock.parameters)
+
+
+def _own(lock: Lock, prefix: str, parameter: Parameter) -> Option:
+    """The option of a lock's own parameter."""
+    return Option(
+        f"{prefix}-{parameter.name}",
+        parameter.summary,
+        parameter.parse,
+        {Form.PATHS: Kind.PATHS, Form.SWITCH: Kind.SWITCH}.get(parameter.form, Kind.TEXT),
+        ",".join(parameter.default),
+        parameter.metavar,
+        lock=lock,
+        part=parameter.name,
+    )
 
 
 def _anything(word: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bpflock.errors import BpflockError
-from bpflock.events.model import Event, PolicyDetail
+from bpflock.events.model import Ending, Event, Execution, PolicyDetail
 from bpflock.kernel.btf import ObjectTypes, StructLayout
 from bpflock.locks import LOCKS
 from bpflock.policy.model import FileAccess
@@ -17,6 +17,8 @@ GUARD = "guard"
 GUARD_OPERATION = "ftrace_enabled"
 GUARD_TEXT = "kernel.ftrace_enabled"
 POLICY = "policy"
+EXECSNOOP = "execsnoop"
+EXIT = "exit"
 
 # Of struct bpflock_event (bpf/bpflock.h), in the order in which decode() unpacks them.
 # fmt: off
@@ -111,11 +113,20 @@ class Decoder:
     `profiles`: the executables of the policy engine's profiles, by number, as far as they are known.
     """
 
-    def __init__(self, layout: StructLayout, vocabulary: Vocabulary, detail: StructLayout | None = None) -> None:
+    def __init__(
+        self,
+        layout: StructLayout,
+        vocabulary: Vocabulary,
+        detail: StructLayout | None = None,
+        execution: "ExecutionLayout | None" = None,
+    ) -> None:
         self.malformed = 0
         self.profiles: dict[int, str] = {}
         self._detail = detail
-        self._policy = next((number for number, name in vocabulary.locks.items() if name == POLICY), -1)
+        self._execution = execution
+        numbers = {name: number for number, name in vocabulary.locks.items()}
+        self._policy = numbers.get(POLICY, -1) if detail else -1
+        self._execsnoop = numbers.get(EXECSNOOP, -1) if execution else -1
         self._compiled = layout.compile()
         self._pick = _picker(layout)
         self._vocabulary = vocabulary
@@ -125,7 +136,8 @@ class Decoder:
     def load(cls, operations: Mapping[str, Mapping[int, str]]) -> "Decoder":
         """For the records of the installed BPF objects."""
         detail = ObjectTypes.load(POLICY).struct("policy_detail")
-        return cls(ObjectTypes.load().struct("bpflock_event"), Vocabulary.load(operations), detail)
+        event = ObjectTypes.load().struct("bpflock_event")
+        return cls(event, Vocabulary.load(operations), detail, ExecutionLayout.load())
 
     def decode(self, data: memoryview | bytes) -> list[Event]:
         """Events of whole records back to back; what follows a record that cannot be is dropped, and counted."""
@@ -148,9 +160,16 @@ class Decoder:
             kind = kinds.get((lock, event_type, op, reason))
             if kind is None:
                 kind = self._kind(lock, event_type, op, reason, retval)
-            path, policy = None, None
+            path = policy = execution = ending = None
             start_of_path = offset + header
-            if lock == self._policy and self._detail:
+            if lock == self._execsnoop:
+                assert self._execution is not None
+                start_of_path += self._execution.detail.size
+                if start_of_path > following:
+                    break
+                execution, ending = self._execution.read(data[offset:following], header, exited=kind.op == EXIT)
+            elif lock == self._policy:
+                assert self._detail is not None
                 start_of_path += self._detail.size
                 if start_of_path > following:
                     break
@@ -162,7 +181,7 @@ class Decoder:
             append(Event(
                 stamp * 1e-9 + start, kind.bpfprog, kind.event, kind.op, kind.operation, kind.reason, kind.denied,
                 tgid, pid, ppid, uid, cgroup, comm.partition(b"\0")[0], pcomm.partition(b"\0")[0],
-                path, retval, repeats, policy,
+                path, retval, repeats, policy, execution, ending,
             ))
             # fmt: on
             offset = following
@@ -189,6 +208,37 @@ class Decoder:
         if "unknown(" not in kind.bpfprog + kind.event + kind.op + kind.reason:
             self._kinds[lock, event_type, op, reason] = kind
         return kind
+
+
+@dataclass(frozen=True)
+class ExecutionLayout:
+    """What follows the header in records of execsnoop, struct execsnoop_detail, and what its array consists of."""
+
+    detail: StructLayout
+    parent: StructLayout
+
+    @classmethod
+    def load(cls) -> "ExecutionLayout":
+        types = ObjectTypes.load(EXECSNOOP)
+        return cls(types.struct("execsnoop_detail"), types.struct("execsnoop_parent"))
+
+    def read(self, record: memoryview | bytes, header: int, *, exited: bool) -> tuple[Execution | None, Ending | None]:
+        """One of the two, from a whole record. Whatever its numbers are, nothing behind the record is read."""
+        found = self.detail.unpack(bytes(record[header : header + self.detail.size]))
+        if exited:
+            status = found["status"]
+            signal = status & 0x7F
+            return None, Ending(None if signal else status >> 8 & 0xFF, signal or None, found["duration"] * 1e-9)
+        told, total, place = found["args_len"], found["args_total"], found["args_offset"]
+        text = bytes(record[place : place + told])
+        args = tuple(text.removesuffix(b"\0").split(b"\0")) if text else ()
+        parents = [self.parent.unpack(each) for each in _pieces(found["parent"], self.parent.size)][: found["parents"]]
+        chain = tuple((each["pid"], each["comm"].partition(b"\0")[0]) for each in parents)
+        return Execution(args, max(total - len(text), 0), chain, bool(found["higher"])), None
+
+
+def _pieces(data: bytes, size: int) -> list[bytes]:
+    return [data[start : start + size] for start in range(0, len(data) - size + 1, size)]
 
 
 def _picker(layout: StructLayout) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:

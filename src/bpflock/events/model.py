@@ -27,6 +27,29 @@ class PolicyDetail:
     peer: int  # tgid of the other process, or 0
 
 
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What execsnoop tells of a program that started, besides its name. All bytes are a process's own.
+
+    `args`: as far as they are told; `cut`: bytes of arguments that are missing, in the last one of these and after it.
+    `parents`: pid and name of its parent, the parent's parent and so on; `higher`: the last of them has a parent, too.
+    """
+
+    args: tuple[bytes, ...]
+    cut: int
+    parents: tuple[tuple[int, bytes], ...]
+    higher: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a process ended: its exit status, or the signal that killed it; and after how many seconds."""
+
+    status: int | None
+    signal: int | None
+    duration: float
+
+
 @dataclass(slots=True)
 class Event:
     """One decision of a lock or policy, or one exec that a tracer saw.
@@ -52,6 +75,8 @@ class Event:
     retval: int
     repeats: int  # events of this kind suppressed since the one before
     policy: PolicyDetail | None = None
+    execution: Execution | None = None
+    ending: Ending | None = None
 
 
 @dataclass(slots=True)

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """One line of text for each entry: logfmt, JSON, or a line for people.
 
-Text in logfmt and JSON is trusted (constants, names of this package) except comm, pcomm, filename and notices, which
+Text in logfmt and JSON is trusted (constants, names of this package) except what a process chose and notices, which
 are escaped: see escape.py.
 """
 
 import enum
 import functools
+import signal
 import time
 from collections.abc import Callable
 
 from bpflock.events.escape import escape, escape_json, quote
-from bpflock.events.model import Entry, Event, Level, Lost, Notice, Summary
+from bpflock.events.model import Ending, Entry, Event, Execution, Level, Lost, Notice, Summary
 
 Renderer = Callable[[Entry], str]
 
@@ -60,12 +61,42 @@ def logfmt(entry: Entry) -> str:
     profile = f" profile={escape(entry.policy.profile.encode())}" if entry.policy else ""
     repeats = f" repeats={entry.repeats}" if entry.repeats else ""
     reason = f" reason={entry.reason}" if entry.reason else ""
+    added = _logfmt_added(entry) if entry.execution or entry.ending else ""
     return (
         f'time="{_stamp(entry.time)}" level=info msg="event={entry.event}{operation} tgid={entry.tgid} pid={entry.pid} '
         f"ppid={entry.ppid} uid={entry.uid} cgroupid={entry.cgroupid} comm={escape(entry.comm)} "
-        f'pcomm={escape(entry.pcomm)}{filename}{profile} retval={entry.retval}{repeats}{reason}" '
+        f'pcomm={escape(entry.pcomm)}{filename}{profile} retval={entry.retval}{repeats}{reason}{added}" '
         f"bpfprog={entry.bpfprog} subsys=bpf"
     )
+
+
+def _logfmt_added(event: Event) -> str:
+    """The further keys of execsnoop. Arguments are words between spaces: escape() leaves no space and no `=` in one."""
+    if event.ending:
+        return f" {_how(event.ending)} duration={event.ending.duration:.6f}"
+    assert event.execution
+    chain = f" parents={','.join(_parents(event.execution))}" if event.execution.parents else ""
+    cut = f" cut={event.execution.cut}" if event.execution.cut else ""
+    args = f" args={' '.join(map(escape, event.execution.args))}" if event.execution.args else ""
+    return chain + cut + args
+
+
+def _how(ending: Ending) -> str:
+    return f"status={ending.status}" if ending.signal is None else f"signal={_signal_name(ending.signal)}"
+
+
+def _signal_name(number: int) -> str:
+    """`SIGKILL`; of those that have no name, such as most real-time signals, the number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
+
+
+def _parents(execution: Execution) -> list[str]:
+    """`pid:comm` of each, then `...` if there are more above. A comma in a name is escaped, as it delimits in text."""
+    chain = [f"{pid}:{escape(comm).replace(',', '%2C')}" for pid, comm in execution.parents]
+    return [*chain, "..."] if execution.higher else chain
 
 
 def _logfmt_other(entry: Summary | Lost | Notice) -> str:
@@ -99,11 +130,27 @@ def json_line(entry: Entry) -> str:
     profile = f'"profile":{escape_json(entry.policy.profile.encode())},' if entry.policy else ""
     repeats = f'"repeats":{entry.repeats},' if entry.repeats else ""
     reason = f'"reason":"{entry.reason}",' if entry.reason else ""
+    added = _json_added(entry) if entry.execution or entry.ending else ""
     return (
         f'{{"time":"{_precise_stamp(entry.time)}","level":"info","event":"{entry.event}",{operation}'
         f'"tgid":{entry.tgid},"pid":{entry.pid},"ppid":{entry.ppid},"uid":{entry.uid},"cgroupid":{entry.cgroupid},'
         f'"comm":{escape_json(entry.comm)},"pcomm":{escape_json(entry.pcomm)},{filename}{profile}"retval":{entry.retval},'
-        f'{repeats}{reason}"bpfprog":"{entry.bpfprog}","subsys":"bpf"}}'
+        f'{repeats}{reason}{added}"bpfprog":"{entry.bpfprog}","subsys":"bpf"}}'
+    )
+
+
+def _json_added(event: Event) -> str:
+    if event.ending:
+        ending = event.ending
+        how = f'"status":{ending.status}' if ending.signal is None else f'"signal":"{_signal_name(ending.signal)}"'
+        return f'{how},"duration":{ending.duration:.6f},'
+    assert event.execution
+    chain = ",".join(f'"{parent}"' for parent in _parents(event.execution))
+    args = ",".join(map(escape_json, event.execution.args))
+    return (
+        (f'"parents":[{chain}],' if chain else "")
+        + (f'"cut":{event.execution.cut},' if event.execution.cut else "")
+        + (f'"args":[{args}],' if event.execution.args else "")
     )
 
 
@@ -150,12 +197,30 @@ def _people(entry: Entry, colours: dict[str, str]) -> str:
     parent = f"{dim}by {escape(entry.pcomm)}[{entry.ppid}] uid {entry.uid}{off}"
     filename = f" {escape(entry.filename)}" if entry.filename is not None else ""
     repeats = f" {colours['yellow']}+{entry.repeats} before{off}" if entry.repeats else ""
+    if entry.ending:
+        return f"{clock} {colours['cyan']}exit  {off} {entry.bpfprog:<12} {who} {_ended(entry.ending)} {parent}"
     if not entry.reason:
-        return f"{clock} {colours['cyan']}exec  {off} {entry.bpfprog:<12} {who}{filename} {parent}{repeats}"
+        more = _people_added(entry.execution, colours) if entry.execution else ""
+        return f"{clock} {colours['cyan']}exec  {off} {entry.bpfprog:<12} {who}{filename} {parent}{more}{repeats}"
     verdict = f"{colours['red']}DENIED{off}" if entry.denied else f"{colours['green']}allow {off}"
     what = f"{entry.bpfprog:<12} {entry.op} ({entry.operation})" if entry.op != entry.operation else ""
     what = what or f"{entry.bpfprog:<12} {entry.op}"
     return f"{clock} {verdict} {what}{filename}: {who} {parent}, {entry.reason}{repeats}"
+
+
+def _ended(ending: Ending) -> str:
+    how = f"status {ending.status}" if ending.signal is None else f"killed by {_signal_name(ending.signal)}"
+    return f"{how} after {ending.duration:.3f} s"
+
+
+def _people_added(execution: Execution, colours: dict[str, str]) -> str:
+    """The ancestors above the parent, and the arguments."""
+    above = [f"{escape(comm)}[{pid}]" for pid, comm in execution.parents[1:]] + ["..."] * execution.higher
+    chain = f" {colours['dim']}< {' < '.join(above)}{colours['off']}" if above else ""
+    words = [escape(word) or '""' for word in execution.args]
+    if execution.cut:
+        words.append(f"{colours['yellow']}[{execution.cut} more bytes]{colours['off']}")
+    return chain + (f": {' '.join(words)}" if words else "")
 
 
 def _people_other(entry: Summary | Lost | Notice, colours: dict[str, str]) -> str:

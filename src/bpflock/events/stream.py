@@ -18,7 +18,13 @@ _ENTRY_WEIGHT = 800
 
 
 def _weigh(entry: Entry) -> int:
-    return _ENTRY_WEIGHT + (len(entry.filename) if isinstance(entry, Event) and entry.filename else 0)
+    weight = _ENTRY_WEIGHT
+    if isinstance(entry, Event):
+        weight += len(entry.filename or b"")
+        if entry.execution:
+            # An object of 33 bytes for each of them.
+            weight += sum(map(len, entry.execution.args)) + 40 * len(entry.execution.args) + 500
+    return weight
 
 
 class Subscription:

@@ -226,6 +226,10 @@ class Enforcer:
         with Object(name) as program:
             program.take_optional()
             self._configure(program, name, settings)
+            needless = () if name == pins.GUARD else LOCKS[name].needless(LOCKS[name].parameter_values(settings))
+            for each in program.programs:
+                if each.hook in needless:
+                    each.use(False)
             parameters = dict(settings.parameters)
             selectors = _selectors(LOCKS[name], settings) if name != pins.GUARD and LOCKS[name].selector else {}
             if replacing and self._same(program, name) and pins.read_link(name, pins.SELECTORS) == selectors:

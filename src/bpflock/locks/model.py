@@ -63,26 +63,63 @@ class Operation:
     requires: tuple[str, ...] = ()
 
 
+_TRUE = ("true", "yes", "on", "1")
+_FALSE = ("false", "no", "off", "0")
+
+
+def parse_switch(word: str) -> bool:
+    """True or false. Raises UsageError."""
+    value = word.strip().lower()
+    if value in _TRUE:
+        return True
+    if value in _FALSE:
+        return False
+    raise UsageError(f"'{word}' is neither yes nor no", hint=f"valid: {', '.join(_TRUE + _FALSE)}")
+
+
+class Form(enum.Enum):
+    """What the value of a parameter is."""
+
+    PATH = enum.auto()
+    PATHS = enum.auto()  # separated by commas
+    NUMBER = enum.auto()  # from 0 to the parameter's limit
+    SWITCH = enum.auto()  # kept as "yes" or "no"
+
+
 @dataclass(frozen=True)
 class Parameter:
-    """A setting that only one lock has: paths, separated by commas where it may be `many`.
+    """A setting that only one lock has.
 
-    `name` is the last part of its option: `except` of `--rootfslock-except`.
+    `name` is the last part of its option: `except` of `--rootfslock-except`. `metavar`: what a value is called.
     """
 
     name: str
     summary: str
     default: tuple[str, ...] = ()
-    many: bool = False
+    form: Form = Form.PATH
+    metavar: str = "PATH"
+    limit: int = 0
 
     def parse(self, word: str) -> tuple[str, ...]:
-        """Absolute paths, as they are written. Raises UsageError."""
-        found = [part.strip() for part in word.split(",")] if self.many else [word.strip()]
+        """The value in its canonical form; paths as they are written. Raises UsageError."""
+        if self.form is Form.SWITCH:
+            return ("yes" if parse_switch(word) else "no",)
+        if self.form is Form.NUMBER:
+            return (str(self._number(word.strip())),)
+        found = [part.strip() for part in word.split(",")] if self.form is Form.PATHS else [word.strip()]
         paths = tuple(dict.fromkeys(path for path in found if path))
         for path in paths:
             if not path.startswith("/") or "\0" in path:
                 raise UsageError(f"'{path}' is not an absolute path", hint="it begins with '/'")
         return paths
+
+    def _number(self, word: str) -> int:
+        # isdecimal() alone takes digits of other scripts, too, and int() refuses very long ones.
+        if not (word.isascii() and word.isdecimal()):
+            raise UsageError(f"'{word}' is not a number", hint=f"valid: 0 to {self.limit}")
+        if len(word) > 9 or int(word) > self.limit:
+            raise UsageError(f"'{word}' is out of range", hint=f"valid: 0 to {self.limit}")
+        return int(word)
 
 
 @dataclass(frozen=True)
@@ -124,6 +161,8 @@ class Lock:
     parameters: tuple[Parameter, ...] = ()
     # What the parameters come to on this machine: fields of `struct NAME_target` in the BPF object.
     resolve: Callable[[Mapping[str, tuple[str, ...]]], Mapping[str, int | bytes]] | None = None
+    # The hooks that these parameters make needless: nothing is attached to them.
+    needless: Callable[[Mapping[str, tuple[str, ...]]], tuple[str, ...]] = lambda _: ()
     selector: Callable[[str], str | None] | None = None
 
     @property
@@ -175,6 +214,9 @@ class Lock:
                     f"{self.name} has no operation '{part.strip()}'", hint=nearest(word, [*known, *self.groups])
                 )
         return tuple(sorted(set(found)))
+
+    def parameter_names(self) -> tuple[str, ...]:
+        return tuple(parameter.name for parameter in self.parameters)
 
     def parameter_values(self, settings: Settings) -> dict[str, tuple[str, ...]]:
         """All of the lock's own parameters, by name."""

@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 
-from bpflock.locks.model import REQUESTED_PROFILES, Level, Lock, Operation, Parameter, Profile, Settings
+from bpflock.locks.model import REQUESTED_PROFILES, Form, Level, Lock, Operation, Parameter, Profile, Settings
 
 
 def _resolve(values: Mapping[str, tuple[str, ...]]) -> Mapping[str, int | bytes]:
@@ -30,7 +30,9 @@ ROOTFSLOCK = Lock(
     groups={"@rootfs": ("write", "remount", "mount")},
     parameters=(
         Parameter("path", "the file system that this path is on", ("/",)),
-        Parameter("except", "files and directories of it that stay writable, with all below", many=True),
+        Parameter(
+            "except", "files and directories of it that stay writable, with all below", form=Form.PATHS, metavar="PATHS"
+        ),
     ),
     resolve=_resolve,
 )

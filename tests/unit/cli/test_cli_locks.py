@@ -86,7 +86,14 @@ def test_lock_json(bpflock: Run, enforcer: FakeEnforcer) -> None:
 def test_lock_a_tracer(bpflock: Run, enforcer: FakeEnforcer) -> None:
     result = bpflock("lock", "execsnoop", "--profile=all")
     assert result.out == "execsnoop: traces all (loaded)\n"
-    assert enforcer.applied == [("execsnoop", Settings(Profile.ALL), {"profile": "command line"})]
+    origins = {"profile": "command line", "args": "default", "exit": "default"}
+    assert enforcer.applied == [("execsnoop", Settings(Profile.ALL), origins)]
+
+
+def test_lock_a_tracer_with_parameters(bpflock: Run, enforcer: FakeEnforcer) -> None:
+    result = bpflock("lock", "execsnoop", "--profile=all", "--exec-snoop-args=0", "--exec-snoop-exit=no")
+    assert result.out == "execsnoop: traces all; args: 0; exit: no (loaded)\n"
+    assert enforcer.applied[0][1] == Settings(Profile.ALL, parameters=(("args", ("0",)), ("exit", ("no",))))
 
 
 def test_lock_with_nothing_configured_says_what_that_means(bpflock: Run, enforcer: FakeEnforcer) -> None:
@@ -108,6 +115,9 @@ def test_lock_passes_the_size_of_the_event_buffer(bpflock: Run, enforcer: FakeEn
         (["kimglock", "--profile=basline"], "--profile: kimglock has no profile 'basline'", "did you mean 'baseline'?"),
         (["kimglock", "--block=kexek"], "--block: kimglock has no operation 'kexek'", "did you mean 'kexec'?"),
         (["execsnoop", "--block=execve"], "--block: execsnoop traces only: it has no block or allow list", ""),
+        (["execsnoop", "--exec-snoop-args=4097"], "--exec-snoop-args: '4097' is out of range", "valid: 0 to 4096"),
+        (["execsnoop", "--exec-snoop-args=1K"], "--exec-snoop-args: '1K' is not a number", "valid: 0 to 4096"),
+        (["kimglock", "--exec-snoop-exit=no"], "--exec-snoop-exit is no option of kimglock", ""),
         (["kimglock", "--profile=allow", "--profile=baseline"], "--profile is given 2 times", "give it once"),
         (["kimglock", "kmodlock"], "got unexpected extra argument (kmodlock)", "see 'bpflock lock --help'"),
         ([], "no lock is named", f"name one of {', '.join(LOCKS)}, or give --all"),

@@ -61,6 +61,8 @@ _VALUES = {
     "rootfslock-path": "/srv",
     "rootfslock-except": "/srv/a,/srv/b",
     "exec-snoop": "all",
+    "exec-snoop-args": "100",
+    "exec-snoop-exit": "no",
     "priv-snoop": "all",
     "level": "restricted",
     "debug": "yes",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bpflock.events.decode import Vocabulary
+from bpflock.events.decode import ExecutionLayout, Vocabulary
 from bpflock.events.model import Event
 from bpflock.kernel.btf import Field, StructLayout
 
@@ -47,12 +47,26 @@ def layout() -> StructLayout:
 
 
 @pytest.fixture
+def execution_layout() -> ExecutionLayout:
+    detail = (
+        *(("status", 0, 4, "uint"), ("args_len", 4, 4, "uint"), ("args_offset", 12, 4, "uint")),
+        *(("args_total", 16, 4, "uint"), ("parents", 20, 4, "uint"), ("higher", 24, 4, "uint")),
+        *(("parent", 28, 40, "chars"), ("duration", 72, 8, "uint")),
+    )
+    parent = (("comm", 0, 16, "chars"), ("pid", 16, 4, "uint"))
+    return ExecutionLayout(
+        StructLayout("execsnoop_detail", 80, tuple(Field(*field) for field in detail)),
+        StructLayout("execsnoop_parent", 20, tuple(Field(*field) for field in parent)),
+    )
+
+
+@pytest.fixture
 def vocabulary() -> Vocabulary:
     return Vocabulary(
         locks={0: "guard", 1: "kimglock", 2: "kmodlock", 5: "execsnoop"},
         types={1: "lsm_locked_down", 3: "lsm_kernel_read_file", 11: "syscall_execve", 13: "cgroup_sysctl"},
         reasons={1: "allow_privileged", 4: "baseline", 6: "traced", 16: "denied_baseline", 21: "denied_guard"},
-        operations={"kimglock": {1: "dev_mem"}, "kmodlock": {0: "load_module"}, "execsnoop": {0: "execve"}},
+        operations={"kimglock": {1: "dev_mem"}, "kmodlock": {0: "load_module"}, "execsnoop": {0: "execve", 2: "exit"}},
     )
 
 

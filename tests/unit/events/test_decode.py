@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from bpflock.errors import BpflockError
-from bpflock.events.decode import Decoder, Vocabulary, reason_text
+from bpflock.events.decode import Decoder, ExecutionLayout, Vocabulary, reason_text
+from bpflock.events.model import Ending, Execution
 from bpflock.kernel.btf import StructLayout
 
 Record = Callable[..., bytes]
@@ -48,6 +49,70 @@ def test_records_of_all_sizes_back_to_back(decoder: Decoder, record: Record) -> 
     assert [event.filename for event in events] == [b"./loader", None, b"/" + b"d" * 4000, None]
     assert events[0].reason == "" and not events[0].denied
     assert decoder.malformed == 0
+
+
+@pytest.fixture
+def tracer(layout: StructLayout, vocabulary: Vocabulary, execution_layout: ExecutionLayout) -> Decoder:
+    return Decoder(layout, vocabulary, execution=execution_layout)
+
+
+@pytest.fixture
+def execution(layout: StructLayout, execution_layout: ExecutionLayout, record: Record) -> Record:
+    """A record of execsnoop: these fields of its detail, then the path, then the arguments."""
+
+    def build(path: bytes = b"", args: bytes = b"", op: int = 0, **values: int | bytes) -> bytes:
+        place = layout.size + execution_layout.detail.size + 64
+        known = {"args_len": len(args), "args_offset": place, "args_total": len(args), **values}
+        body = execution_layout.detail.pack(**known) + path.ljust(64, b"\xa5") + args.ljust(256, b"\xa5")
+        return record(path=body, path_len=len(path), lock=5, type=11, reason=6, op=op)
+
+    return build
+
+
+def _parent(pid: int, comm: bytes) -> bytes:
+    return comm.ljust(16, b"\0") + pid.to_bytes(4, "little")
+
+
+def test_arguments_and_parents(tracer: Decoder, execution: Record, record: Record) -> None:
+    chain = _parent(9, b"sh\0garbage") + _parent(1, b"init")
+    whole = execution(b"./loader", b"loader\0-x\0\0", parents=2, parent=chain)
+    cut = execution(b"./loader", b"loader\0--long=1", args_total=5000, parents=1, higher=1, parent=chain)
+    nothing = execution(b"./loader", args_total=7)
+    first, second, third, other = tracer.decode(memoryview(whole + cut + nothing + record(pid=4)))
+    assert [event.filename for event in (first, second, third)] == [b"./loader"] * 3
+    assert first.execution == Execution((b"loader", b"-x", b""), 0, ((9, b"sh"), (1, b"init")), False)
+    assert second.execution == Execution((b"loader", b"--long=1"), 4985, ((9, b"sh"),), True)
+    assert third.execution == Execution((), 7, (), False)
+    assert (other.pid, other.execution, other.ending) == (4, None, None)
+    assert tracer.malformed == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "ending"),
+    [
+        (0, Ending(0, None, 1.5)),
+        (3 << 8, Ending(3, None, 1.5)),
+        (9, Ending(None, 9, 1.5)),
+        (0x8B, Ending(None, 11, 1.5)),
+    ],
+)
+def test_how_it_ended(tracer: Decoder, execution: Record, status: int, ending: Ending) -> None:
+    [event] = tracer.decode(execution(op=2, status=status, duration=1_500_000_000))
+    assert (event.ending, event.execution, event.filename, event.reason) == (ending, None, None, "")
+
+
+def test_impossible_numbers_of_a_detail_read_nothing_else(tracer: Decoder, execution: Record) -> None:
+    huge = 2**32 - 1
+    strange = execution(b"x", b"secret", args_len=huge, args_offset=huge, args_total=3, parents=huge)
+    [event, after] = tracer.decode(strange + execution(b"y", b"next\0"))
+    assert event.execution and (event.execution.args, event.execution.cut) == ((), 3)
+    assert len(event.execution.parents) == 2
+    assert after.execution and after.execution.args == (b"next",)
+
+
+def test_a_record_too_short_for_its_detail_is_counted(tracer: Decoder, record: Record) -> None:
+    assert tracer.decode(record(lock=5, type=11, reason=6, path=b"./loader", room=40)) == []
+    assert tracer.malformed == 1
 
 
 def test_guard_is_named_by_its_sysctl(decoder: Decoder, record: Record) -> None:

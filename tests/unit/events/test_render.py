@@ -12,7 +12,7 @@ import pytest
 
 from bpflock.events import render
 from bpflock.events.escape import escape
-from bpflock.events.model import Event, Level, Lost, Notice, Summary
+from bpflock.events.model import Ending, Event, Execution, Level, Lost, Notice, Summary
 from bpflock.events.render import Format, coloured, json_line, logfmt, plain, renderer
 
 HOSTILE = [
@@ -92,6 +92,53 @@ def test_logfmt_is_exactly_the_documented_line(denial: Event, execution: Event) 
 def test_added_keys(denial: Event) -> None:
     line = logfmt(replace(denial, filename=b"/dev/mem", repeats=12))
     assert "pcomm=bash filename=/dev/mem retval=-1 repeats=12 reason=denied (baseline)" in line
+
+
+def test_added_keys_of_a_program_that_starts_and_ends(execution: Event) -> None:
+    parents = ((1671, b"bash"), (1, b"system d"))
+    started = replace(execution, execution=Execution((b"./loader", b"-x", b"a=b c"), 0, parents, False))
+    exact = logfmt(execution).split('" bpfprog')[0]
+    assert logfmt(started) == (
+        f'{exact} parents=1671:bash,1:system%20d args=./loader -x a%3Db%20c" bpfprog=execsnoop subsys=bpf'
+    )
+    assert plain(started).endswith(
+        "loader[1833] ./loader by bash[1671] uid 1000 < system%20d[1]: ./loader -x a%3Db%20c"
+    )
+    cut = replace(execution, execution=Execution((b"./loader", b"-"), 3988, parents, True))
+    assert "retval=0 parents=1671:bash,1:system%20d,... cut=3988 args=./loader -" in logfmt(cut)
+    assert plain(cut).endswith("< system%20d[1] < ...: ./loader - [3988 more bytes]")
+    assert logfmt(replace(execution, execution=Execution((), 0, (), False))) == logfmt(execution)
+    found = json.loads(json_line(cut))
+    assert (found["args"], found["cut"]) == (["./loader", "-"], 3988)
+    assert found["parents"] == ["1671:bash", "1:system%20d", "..."]
+
+    exit_ = replace(execution, event="sched_process_exit", op="exit", filename=None)
+    ended = replace(exit_, ending=Ending(3, None, 1.25))
+    assert "pcomm=bash retval=0 status=3 duration=1.250000" in logfmt(ended)
+    assert plain(ended).endswith("exit   execsnoop    loader[1833] status 3 after 1.250 s by bash[1671] uid 1000")
+    killed = replace(exit_, ending=Ending(None, 9, 0.5))
+    assert "retval=0 signal=SIGKILL duration=0.500000" in logfmt(killed)
+    found = json.loads(json_line(killed))
+    assert (found["signal"], found["duration"], "status" in found) == ("SIGKILL", 0.5, False)
+    assert "signal=40 " in logfmt(replace(exit_, ending=Ending(None, 40, 0.0)))
+
+
+def test_arguments_and_names_of_parents_forge_nothing(execution: Event) -> None:
+    for value in samples():
+        chain = ((7, value), (1, b"init"))
+        event = replace(execution, execution=Execution((b"x", value, b"y"), 5, chain, False))
+        line = logfmt(event)
+        assert_one_harmless_line(line)
+        found = parse(line)
+        assert list(found)[-4:] == ["time", "level", "bpfprog", "subsys"]
+        assert [unquote_to_bytes(word) for word in found["args"].split(" ")] == [b"x", value, b"y"]
+        names = [parent.partition(":")[2] for parent in found["parents"].split(",")]
+        assert [unquote_to_bytes(name) for name in names] == [value, b"init"]
+        assert_one_harmless_line(json_line(event))
+        found = json.loads(json_line(event))
+        assert [unquote_to_bytes(word) for word in found["args"]] == [b"x", value, b"y"]
+        assert_one_harmless_line(plain(event))
+        assert_one_harmless_line(re.sub(r"\x1b\[[0-9;]*m", "", coloured(event)))
 
 
 def test_logfmt_gives_back_the_exact_bytes(denial: Event) -> None:

@@ -100,7 +100,7 @@ static __always_inline void read_args(struct execsnoop_detail *detail, char *arg
 {
 	detail->args_len = 0;
 	asm volatile("" : "+r"(wanted));
-	if (!wanted || wanted > room)
+	if (wanted > room)
 		return;
 	/* All or nothing: they were written just before, and so are in memory. */
 	if (!bpf_probe_read_user(args, wanted, (const void *)start))

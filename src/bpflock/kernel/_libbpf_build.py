@@ -256,7 +256,7 @@ ffibuilder.set_source(
     };
 
     /* Stops the drain while the largest record still fits: consuming would go on as long as producers do. */
-    #define LARGEST_RECORD 8192
+    #define LARGEST_RECORD 16384
 
     static int ring_record(void *context, void *data, size_t size)
     {

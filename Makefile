@@ -49,7 +49,7 @@ $(BUILT):
 	@touch $@
 
 # What the kernel tests and the tour provoke the locks with.
-$(ATTACK): $(wildcard attacks/*.[ch]) attacks/Makefile | $(BUILT)
+$(ATTACK): $(wildcard attacks/*.[ch] attacks/login/*.[ch]) attacks/Makefile | $(BUILT)
 	@echo 'build: compiling the attacks'
 	@mkdir -p $(@D)
 	@$(MAKE) -s -C attacks OUT=$(abspath $@)

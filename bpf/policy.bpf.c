@@ -227,7 +227,7 @@ static __always_inline bool settled(struct policy_task *subject, struct task_str
 				    struct dentry *dentry, struct inode *inode, u32 access)
 {
 	struct policy_label *kept = bpf_inode_storage_get(&policy_labels, inode, 0, 0);
-	u32 allow, notable;
+	u32 allow, notable, within;
 	u64 seq;
 
 	if (!kept)
@@ -238,8 +238,9 @@ static __always_inline bool settled(struct policy_task *subject, struct task_str
 		return false;
 	allow = kept->rights.allow;
 	notable = kept->rights.audit | kept->rights.taint;
+	within = kept->rights.contexts; /* may be audited there */
 	barrier();
-	if (kept->seq != seq || access & notable)
+	if (kept->seq != seq || access & notable || within)
 		return false;
 	if (likely(subject->flags & TASK_ENFORCED))
 		return !(access & ~allow);
@@ -302,11 +303,9 @@ int BPF_PROG(policy_task_alloc, struct task_struct *child, unsigned long flags, 
 	inherited->exe = subject->exe;
 	/* The number of a new process is not given yet: see own_process(). A thread belongs to the same one. */
 	inherited->process = flags & CLONE_THREAD ? subject->process : 0;
-	if (!(flags & CLONE_VM)) {
-		/* The copy of a process is where the process was. */
-		inherited->depth = subject->depth;
-		__builtin_memcpy(inherited->frames, subject->frames, sizeof(subject->frames));
-	}
+	/* The copy of a process is where the process was. */
+	if (!(flags & CLONE_VM) && subject->user.depth)
+		inherited->user = subject->user;
 	return 0;
 }
 
@@ -382,7 +381,7 @@ int BPF_PROG(policy_bprm_committed_creds, struct linux_binprm *bprm)
 	subject->flags = subject->next_flags;
 	subject->exe = (u64)bprm->file->f_inode;
 	subject->process = process_of(task);
-	subject->depth = 0;
+	subject->user.depth = 0;
 	return 0;
 }
 
@@ -420,7 +419,7 @@ int policy_mark(struct bpf_iter__task *context)
 		return 0; /* user space finds that it was not marked: another pass */
 	subject->exe = (u64)exe->f_inode;
 	subject->process = process_of(task);
-	subject->depth = 0;
+	subject->user.depth = subject->kernel.depth = 0;
 	subject->flags = start_flags(profile_of(scratch->generation, profile));
 	subject->profile = profile;
 	__sync_fetch_and_add(&policy_marked, 1);

@@ -17,6 +17,7 @@
 #include "common.bpf.h"
 
 #include "policy.h"
+#include "policy_task.bpf.h"
 
 #define EAGAIN 11
 #define GENERATIONS 4	/* table slots: the one in force, and those that running programs may still look at */
@@ -24,7 +25,6 @@
 #define DEPTH_MAX 4096	/* components of a path: no name is shorter than 1 byte and a slash, and longer paths are denied */
 #define NAME_LEN 256
 #define WALKS 4		/* a path that changes this often while it is walked is denied */
-#define FRAMES 16	/* functions that a thread may be in at a time */
 #define CONTEXTS_MAX 255
 
 #define SB_KERNMOUNT (1 << 22)
@@ -37,32 +37,6 @@
 #define LABEL_TOO_DEEP (LABEL_BAD + 2)
 #define LABEL_INTERNAL (LABEL_BAD + 3) /* pipes, sockets, memfds: on a mount of the kernel's own */
 #define LABEL_LAYER (LABEL_BAD + 4) /* what overlayfs opens underneath: decided on already, by the name the task used */
-
-enum policy_task_flags {
-	TASK_ENFORCED = 1, /* tainted, or of a profile without taint rules */
-	TASK_TAINTED = 2,
-};
-
-/* A function that a thread has entered: the number of the function, and where the stack pointer was. */
-struct policy_frame {
-	u64 sp;
-	u64 slot; /* what lay there: the return address, or what a return probe put in its place */
-	u32 function;
-	u32 pad;
-};
-
-/* Inherited at fork, changed at exec. */
-struct policy_task {
-	u32 profile; /* 0: not confined (any more) */
-	u32 flags;
-	u32 next_profile; /* what it will be when the exec under way succeeds */
-	u32 next_flags;
-	u64 exe; /* inode of its executable */
-	u64 process; /* tells processes apart, for files that they created */
-	u32 depth; /* of frames, may exceed FRAMES */
-	u32 pad;
-	struct policy_frame frames[FRAMES];
-};
 
 struct policy_label {
 	u64 seq; /* odd while it is written */
@@ -157,13 +131,6 @@ struct policy_message {
 /* Switched by user space, when the tables of its slot are there. 0: none is in force. */
 u32 policy_generation SEC(".data.generation");
 u32 policy_tree SEC(".data.tree"); /* directory renames */
-
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct policy_task);
-} policy_tasks SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -685,27 +652,49 @@ static __always_inline bool label_holds(const struct policy_label *kept, struct 
 	       kept->tree == policy_tree && kept->ns == (u64)ns && kept->event == ns->event;
 }
 
-/* Whether the thread is in the function: its frame is above the stack pointer, and still what it was when entered. */
+/* Where the kernel makes functions of this process return to while they have a return probe; 0 if it has none. */
+static __always_inline u64 return_trampoline(struct task_struct *task)
+{
+	if (!bpf_core_field_exists(struct mm_struct, uprobes_state))
+		return 0;
+	return BPF_CORE_READ(task, mm, uprobes_state.xol_area, vaddr);
+}
+
+/*
+ * Whether the thread is in the function, of user space or of the kernel: its frame is above the stack pointer, and what
+ * lay there when it was entered still lies there. A function that was left without its return probe (longjmp) leaves a
+ * frame behind, but whatever uses the place next is not the trampoline.
+ */
 __noinline bool policy_in_function(struct policy_task *subject, u32 function)
 {
-	struct pt_regs *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
-	u64 sp = regs->sp;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
+	u64 sp = regs->sp, slot, trampoline;
 
 	if (!subject)
 		return false;
 
+	trampoline = return_trampoline(task);
 	for (u32 i = 0; i < FRAMES; i++) {
-		struct policy_frame *frame = &subject->frames[i];
-		u64 slot = 0;
+		struct policy_frame *frame = &subject->user.frames[i];
 
-		if (i >= subject->depth)
+		if (i >= subject->user.depth || !trampoline)
 			break;
-		if (frame->function != function || sp > frame->sp)
+		/* Farther away is another stack: a signal handler's or a coroutine's. */
+		if (frame->function != function || sp > frame->sp || frame->sp - sp > STACK_SPAN)
 			continue;
-		/* After a longjmp() the place is reused: whatever lies there is not the same return address. */
-		if (bpf_probe_read_user(&slot, sizeof(slot), (void *)frame->sp) || slot != frame->slot)
-			continue;
-		return true;
+		if (!bpf_probe_read_user(&slot, sizeof(slot), (void *)frame->sp) && slot == trampoline)
+			return true;
+	}
+	for (u32 i = 0; i < FRAMES; i++) {
+		struct policy_frame *frame = &subject->kernel.frames[i];
+
+		if (i >= subject->kernel.depth)
+			break;
+		if (frame->function == function &&
+		    !bpf_probe_read_kernel(&slot, sizeof(slot), (void *)(frame->sp - KERNEL_SLOT)) &&
+		    slot == frame->slot)
+			return true;
 	}
 	return false;
 }

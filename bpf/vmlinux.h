@@ -160,9 +160,19 @@ struct vm_area_struct {
 	unsigned long vm_flags;
 };
 
+/* Per process: the page that probed functions return to. */
+struct xol_area {
+	unsigned long vaddr;
+};
+
+struct uprobes_state {
+	struct xol_area *xol_area;
+};
+
 struct mm_struct {
 	struct file *exe_file;
 	unsigned long arg_start, arg_end;
+	struct uprobes_state uprobes_state;
 };
 
 struct renamedata {
@@ -235,7 +245,12 @@ struct signal_struct {
 	int group_exit_code;
 };
 
+struct thread_struct {
+	unsigned long fsbase; /* x86 */
+};
+
 struct task_struct {
+	struct thread_struct thread;
 	pid_t pid;
 	pid_t tgid;
 	struct task_struct *real_parent;

@@ -30,7 +30,7 @@ PASSED = Path("build/passed")
 # Nothing that runs in a guest reads these.
 _ELSEWHERE = ("docs/", "tests/unit/", "README.md", "vm/README.md")
 # Compiled by `make build`, ignored by git.
-_COMPILED = ("build/attack", "src/bpflock/kernel/*.so", "src/bpflock/kernel/objects/*.o")
+_COMPILED = ("build/attack", "build/attack-login/*", "src/bpflock/kernel/*.so", "src/bpflock/kernel/objects/*.o")
 
 
 @dataclass(frozen=True)

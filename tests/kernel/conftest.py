@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bpflock.confine.engine import profile_names
 from bpflock.events.decode import Decoder
 from bpflock.events.model import Event
 from bpflock.locks import LOCKS, Lock
@@ -91,7 +92,7 @@ class Locks:
 
     def __init__(self) -> None:
         self.enforcer = Enforcer()
-        self._decoder = Decoder.load({name: operation_names(lock) for name, lock in LOCKS.items()})
+        self._decoder = Decoder.load({name: operation_names(lock) for name, lock in LOCKS.items()}, profile_names)
 
     def load(
         self,

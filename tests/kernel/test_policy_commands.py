@@ -83,7 +83,7 @@ def test_what_is_wrong_changes_nothing(policy: str, cli: Cli) -> None:
     for text, message in (
         ('fs("/a", raed)', "no access is called 'raed'"),
         ("capability(chown)", "cannot be enforced"),
-        ('#[func "f"] fs("/a", read)', "cannot be enforced"),
+        ('#[func "f"] fs("/a", read)', "no function is called 'f'"),
     ):
         bad.write_text(f'#![profile "{CAT}"]\n{text}\n')
         cli("policy", "load", str(bad)).failed(2, f"{bad}:2:", message)
@@ -117,6 +117,7 @@ def test_the_daemon_loads_its_directory(policy: str, tmp_path: Path) -> None:
     shutil.copy(policy, inside)
     with Daemon(f"--config-dir={tmp_path}/etc") as daemon:
         assert cat("open") and not cat("closed")
+        daemon.wait_for("event=lsm_file_open", f"filename={HERE}/closed", f"profile={CAT}")
         (inside / POLICY.name).write_text(_TEXT + f'fs("{HERE}/closed", raed)\n')
         daemon.send(signal.SIGHUP)
         daemon.wait_for("policies were not changed")

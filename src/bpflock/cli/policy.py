@@ -14,6 +14,7 @@ from bpflock.cli.output import echo, one_line, print_json, table
 from bpflock.errors import UsageError
 
 if TYPE_CHECKING:
+    from bpflock.confine.functions import Probe
     from bpflock.confine.policies import Policies
     from bpflock.policy.bpfbox.diagnostics import PolicyError
     from bpflock.policy.evaluate import Subject
@@ -107,11 +108,9 @@ def lint_(files: tuple[Path, ...], elsewhere: bool) -> int:
 def _missing_functions(loaded: "PolicySet") -> "Iterator[Finding]":
     """Functions of user space that the executables on this machine do not have."""
     from bpflock.policy.lint import Finding, Severity
-    from bpflock.policy.pattern import exact
-    from bpflock.policy.symbols import find_function, find_library
+    from bpflock.policy.symbols import find_places
 
     for profile in loaded.profiles:
-        paths = [Path(os.fsdecode(path)) for path in exact(profile.executable) or ()]
         asked = set()
         for rule in profile.rules:
             for function in rule.functions:
@@ -119,9 +118,7 @@ def _missing_functions(loaded: "PolicySet") -> "Iterator[Finding]":
                     continue
                 asked.add(function)
                 try:
-                    for path in [find_library(function.library)] if function.library else paths:
-                        if path.exists():
-                            find_function(path, function.name)
+                    find_places(profile, function)
                 except UsageError as error:
                     yield Finding(rule.origin, Severity.ERROR, error.message, error.hint or "")
 
@@ -296,17 +293,39 @@ def unload(profiles: tuple[str, ...], everything: bool) -> None:
 
 @policy.command("list", cls=Command, has_json=True, examples=[("bpflock policy list", "which programs are confined?")])
 def list_() -> None:
-    """List the profiles in force."""
+    """List the profiles in force.
+
+    A file that was replaced after its functions were found there is told: rules within them do not count there until
+    the policy is loaded again.
+    """
     with policies() as inside:
         found = inside.loaded()
+        functions = {p.executable: inside.functions(p) for p in found}
     if app().json:
-        print_json(
-            [{"profile": p.executable, "mode": _mode(p), "rules": len(p.rules), "origin": str(p.origin)} for p in found]
-        )
+        print_json([_listed(p, functions[p.executable]) for p in found])
         return
-    rows = [(p.executable, _mode(p), str(len(p.rules)), str(p.origin)) for p in found]
-    for line in table([("profile", "mode", "rules", "from"), *rows], right=[2]) if rows else []:
+    rows = [
+        (p.executable, _mode(p), str(len(p.rules)), str(len(functions[p.executable])), str(p.origin)) for p in found
+    ]
+    for line in table([("profile", "mode", "rules", "functions", "from"), *rows], right=[2, 3]) if rows else []:
         echo(one_line(line))
+    for path in sorted({f.path for probes in functions.values() for f in probes if not f.current}):
+        echo(
+            one_line(f"{path} was replaced: rules within its functions do not count before the policy is loaded again")
+        )
+
+
+def _listed(profile: "Profile", functions: "tuple[Probe, ...]") -> dict[str, object]:
+    return {
+        "profile": profile.executable,
+        "mode": _mode(profile),
+        "rules": len(profile.rules),
+        "functions": [
+            {"function": f.name, "file": f.path or None, "offset": f.offset, "replaced": not f.current}
+            for f in functions
+        ],
+        "origin": str(profile.origin),
+    }
 
 
 @policy.command(

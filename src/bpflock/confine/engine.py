@@ -6,19 +6,21 @@ in force: it lives exactly as long.
 """
 
 import contextlib
+import functools
 import json
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from bpflock.confine import canary
+from bpflock.confine import functions as probing
 from bpflock.errors import BpflockError
 from bpflock.kernel import host, pins
 from bpflock.kernel.bpf import Map, Object, build_of, iterate
 from bpflock.kernel.btf import KernelTypes, ObjectTypes
 from bpflock.locks.enforce import CONFIG_SECTION, Enforcer
-from bpflock.policy.model import FileObject, PolicySet
+from bpflock.policy.model import FileObject, Origin, PolicySet
 from bpflock.policy.tables import OBJECT, RIGHTS, CompileError, Numbering, Tables, compile_policy
 
 _GENERATIONS = 4  # GENERATIONS of bpf/policy.bpf.h
@@ -44,12 +46,13 @@ _MARK = "iter/task"
 @dataclass(frozen=True)
 class State:
     """What is in force: the number of the policy set, the numbers of its profiles and functions, its source (a document
-    that belongs to the caller), and which hooks it is on."""
+    that belongs to the caller), which hooks it is on, and which functions it has probes on."""
 
     generation: int
     numbering: Numbering
     source: str
     hooks: tuple[str, ...]
+    probes: tuple[probing.Probe, ...] = ()
 
     def to_bytes(self) -> bytes:
         text = json.dumps(
@@ -58,6 +61,7 @@ class State:
                 "numbering": self.numbering.to_json(),
                 "source": self.source,
                 "hooks": self.hooks,
+                "probes": [astuple(probe) for probe in self.probes],
             }
         ).encode()
         content = struct.pack("=Q", len(text)) + text
@@ -68,7 +72,32 @@ class State:
         (length,) = struct.unpack_from("=Q", content)
         found = json.loads(content[8 : 8 + length])
         numbering = Numbering.from_json(found["numbering"])
-        return cls(int(found["generation"]), numbering, str(found["source"]), tuple(found["hooks"]))
+        probes = tuple(probing.Probe(*fields) for fields in found["probes"])
+        return cls(int(found["generation"]), numbering, str(found["source"]), tuple(found["hooks"]), probes)
+
+
+def profile_names() -> Mapping[int, str]:
+    """The executables of the profiles in force by number, for events; none if there is no policy, or no way to know."""
+    with contextlib.suppress(OSError):
+        return _profile_names((pins.directory(pins.POLICY) / _STATE).stat().st_ino)
+    return {}
+
+
+@functools.lru_cache(maxsize=1)
+def _profile_names(inode: int) -> Mapping[int, str]:
+    """Of the pin with this inode: every state has one of its own."""
+    with contextlib.suppress(BpflockError, ValueError):
+        if state := _read_state():
+            return {number: executable for executable, number in state.numbering.profiles.items()}
+    return {}
+
+
+def _read_state() -> State | None:
+    path = pins.directory(pins.POLICY) / _STATE
+    if not path.exists():
+        return None
+    with Map.open(path) as pinned:
+        return State.from_bytes(pinned.values())
 
 
 class Engine:
@@ -84,7 +113,7 @@ class Engine:
         if not pins.exists(pins.POLICY):
             return None
         with self._enforcer.exclusive():
-            return self._state()
+            return _read_state()
 
     def load(self, policy: PolicySet, source: str = "") -> Tables:
         """Enforce these profiles and no others, on tasks too that run already. Returns when they are enforced.
@@ -93,26 +122,38 @@ class Engine:
         """
         return self.update(lambda _: (policy, source))
 
-    def update(self, change: Callable[[State | None], tuple[PolicySet, str]]) -> Tables:
-        """As load(), of what `change` makes of the state that is in force; no other process comes in between."""
+    def update(self, change: Callable[[State | None], tuple[PolicySet, str]], *, only_less: bool = False) -> Tables:
+        """As load(), of what `change` makes of the state that is in force; no other process comes in between.
+
+        `only_less`: it makes no rules that were not there before. Then functions are not looked up again: what became
+        of their files is no reason to fail.
+        """
         with self._enforcer.exclusive():
-            before = self._state()
+            before = _read_state()
             policy, source = change(before)
             _require_enforceable(policy)
             numbering = before.numbering if before else Numbering()
             numbering.extend(policy)
             generation = before.generation + 1 if before else 1
             tables = compile_policy(policy, numbering, generation)
+            probes: dict[probing.Probe, Origin | None]
+            if only_less and before:
+                probes = dict.fromkeys(probing.kept(before.probes, policy, numbering))
+            else:
+                probes = {**probing.wanted(policy, numbering)}
             self._enforcer.require_lsm()
             try:
                 self._enforcer.ensure_guard()
                 if before and self._is_loaded(before):
                     base = pins.directory(pins.POLICY)
-                    # First the numbers: no task may have one that a later command does not know.
-                    self._keep(base, State(generation, numbering, source, before.hooks))
-                    self._switch(base, tables)
+                    # New probes come before the rules that need them, old ones go after.
+                    with probing.attached(base, probes):
+                        # First the numbers: no task may have one that a later command does not know.
+                        self._keep(base, State(generation, numbering, source, before.hooks, tuple(probes)))
+                        self._switch(base, tables)
+                    probing.remove_others(base, tuple(probes))
                 else:
-                    self._load_programs(tables, generation, numbering, source)
+                    self._load_programs(tables, numbering, source, probes)
             except BpflockError:
                 self._enforcer.remove_unused_pins()
                 raise
@@ -144,13 +185,6 @@ class Engine:
             self._enforcer.remove_unused_pins()
             return removed
 
-    def _state(self) -> State | None:
-        path = pins.directory(pins.POLICY) / _STATE
-        if not path.exists():
-            return None
-        with Map.open(path) as pinned:
-            return State.from_bytes(pinned.values())
-
     def _is_loaded(self, state: State) -> bool:
         """Whether the programs in the kernel are all there, and those that we would load."""
         if pins.hooks(pins.POLICY) != state.hooks:
@@ -160,7 +194,9 @@ class Engine:
             return bool(layout.unpack(pinned.values())["build"] == build_of(pins.POLICY))
         return False
 
-    def _load_programs(self, tables: Tables, generation: int, numbering: Numbering, source: str) -> None:
+    def _load_programs(
+        self, tables: Tables, numbering: Numbering, source: str, probes: dict[probing.Probe, Origin | None]
+    ) -> None:
         with Object(pins.POLICY) as program:
             for found in program.programs:
                 found.use(not found.optional or _exists(found.hook))
@@ -172,9 +208,10 @@ class Engine:
                 for pin, name in _MAPS.items():
                     with program.map(name) as made:
                         made.pin(stage / pin)
-                self._keep(stage, State(generation, numbering, source, hooks))
+                self._keep(stage, State(tables.generation, numbering, source, hooks, tuple(probes)))
                 self._switch(stage, tables)
-                self._enforcer.attach(program, stage)
+                with probing.attached(stage, probes):
+                    self._enforcer.attach(program, stage)
                 pins.write_origins(stage, {})
             pins.publish(pins.POLICY)
 
@@ -224,8 +261,6 @@ def _require_enforceable(policy: PolicySet) -> None:
     """Raises CompileError for the first rule that the kernel side does not know yet: no rule may be without effect."""
     for profile in policy.profiles:
         for rule in profile.rules:
-            if rule.functions:
-                raise CompileError(rule.origin, "rules within functions cannot be enforced by this version")
             if not isinstance(rule.object, FileObject):
                 kind = type(rule.object).__name__.removesuffix("Object").lower()
                 raise CompileError(

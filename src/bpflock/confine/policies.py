@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bpflock.confine.engine import Engine, State
+from bpflock.confine.functions import Probe, kept
 from bpflock.errors import UsageError, nearest
 from bpflock.policy.bpfbox.load import parse
 from bpflock.policy.bpfbox.show import show
@@ -70,13 +71,15 @@ class Policies:
 
     def sync(self, directory: Path, policy: PolicySet) -> bool:
         """Enforce a policy instead of all that was loaded from a directory; others stay. False if that is the case
-        already."""
+        already: as long as the functions that it needs are where they were."""
 
         def from_there(profile: Profile) -> bool:
             return Path(profile.origin.file).parent == directory
 
-        before = self.loaded()
-        if pack(filter(from_there, before)) == pack(policy.profiles):
+        state = self.engine.state()
+        before = unpack(state.source) if state else []
+        current = state is None or all(probe.current for probe in state.probes)
+        if current and pack(filter(from_there, before)) == pack(policy.profiles):
             return False
         self._change(lambda found: merged((p for p in found if not from_there(p)), policy))
         return True
@@ -106,7 +109,7 @@ class Policies:
                 _find(before, executable)
             return [profile for profile in before if profile.executable not in unwanted]
 
-        self._change(change)
+        self._change(change, only_less=True)
 
     def unload_all(self) -> bool:
         """Confine nobody any more. False if nobody was."""
@@ -119,14 +122,20 @@ class Policies:
             chosen = _find(before, executable)
             return [replace(p, complain=complain) if p is chosen else p for p in before]
 
-        self._change(change)
+        self._change(change, only_less=True)
 
-    def _change(self, change: Callable[[list[Profile]], list[Profile]]) -> None:
+    def functions(self, profile: Profile) -> tuple[Probe, ...]:
+        """The functions that the rules of a profile in force depend on, and where they are."""
+        state = self.engine.state()
+        probes = kept(state.probes, PolicySet((profile,)), state.numbering) if state else ()
+        return tuple(probe for probe in probes if probe.number)
+
+    def _change(self, change: Callable[[list[Profile]], list[Profile]], *, only_less: bool = False) -> None:
         def update(state: State | None) -> tuple[PolicySet, str]:
             profiles = change(unpack(state.source) if state else [])
             return PolicySet(tuple(profiles)), pack(profiles)
 
-        self.engine.update(update)
+        self.engine.update(update, only_less=only_less)
 
 
 def _find(profiles: list[Profile], executable: str) -> Profile:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Events from the pinned ring buffer, which may be removed with the last lock and come back with the next."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from bpflock.errors import BpflockError
 from bpflock.events.decode import Decoder
@@ -15,12 +15,18 @@ from bpflock.locks.enforce import Enforcer, operation_names
 _BATCHES = 16
 
 
+def _profiles() -> Mapping[int, str]:
+    from bpflock.confine.engine import profile_names  # takes its time, and most machines have no policies
+
+    return profile_names()
+
+
 class EventSource:
     """Reads events, in the thread that may use bpf(2). There must be only one reader: it takes what it reads."""
 
     def __init__(self, enforcer: Enforcer) -> None:
         self._enforcer = enforcer
-        self._decoder = Decoder.load({name: operation_names(lock) for name, lock in LOCKS.items()})
+        self._decoder = Decoder.load({name: operation_names(lock) for name, lock in LOCKS.items()}, _profiles)
         self._pin = pins.shared("bpflock_events")
         self._inode: int | None = None
         self._ring: Ring | None = None

@@ -110,7 +110,7 @@ def boot_offset() -> float:
 class Decoder:
     """Decodes whole records. `malformed` counts the batches whose rest could not be read; never expected.
 
-    `profiles`: the executables of the policy engine's profiles, by number, as far as they are known.
+    `profiles` gives the executables of the policy engine's profiles by number, as many as are known.
     """
 
     def __init__(
@@ -119,9 +119,10 @@ class Decoder:
         vocabulary: Vocabulary,
         detail: StructLayout | None = None,
         execution: "ExecutionLayout | None" = None,
+        profiles: Callable[[], Mapping[int, str]] = dict,
     ) -> None:
         self.malformed = 0
-        self.profiles: dict[int, str] = {}
+        self._profiles = profiles
         self._detail = detail
         self._execution = execution
         numbers = {name: number for number, name in vocabulary.locks.items()}
@@ -133,11 +134,13 @@ class Decoder:
         self._kinds: dict[tuple[int, int, int, int], _Kind] = {}
 
     @classmethod
-    def load(cls, operations: Mapping[str, Mapping[int, str]]) -> "Decoder":
+    def load(
+        cls, operations: Mapping[str, Mapping[int, str]], profiles: Callable[[], Mapping[int, str]] = dict
+    ) -> "Decoder":
         """For the records of the installed BPF objects."""
         detail = ObjectTypes.load(POLICY).struct("policy_detail")
         event = ObjectTypes.load().struct("bpflock_event")
-        return cls(event, Vocabulary.load(operations), detail, ExecutionLayout.load())
+        return cls(event, Vocabulary.load(operations), detail, ExecutionLayout.load(), profiles)
 
     def decode(self, data: memoryview | bytes) -> list[Event]:
         """Events of whole records back to back; what follows a record that cannot be is dropped, and counted."""
@@ -146,6 +149,7 @@ class Decoder:
         end = len(data)
         # Measured again for each batch: the time of day can be set.
         start = boot_offset()
+        profiles: Mapping[int, str] | None = None
         events: list[Event] = []
         append = events.append
         offset = 0
@@ -173,7 +177,8 @@ class Decoder:
                 start_of_path += self._detail.size
                 if start_of_path > following:
                     break
-                policy = self._policy_detail(data[offset + header : start_of_path])
+                profiles = self._profiles() if profiles is None else profiles
+                policy = self._policy_detail(data[offset + header : start_of_path], profiles)
                 kind = replace(kind, operation="|".join(policy.accesses), op=policy.accesses[0])
             if path_length:
                 path = bytes(data[start_of_path : min(start_of_path + path_length, following)])
@@ -189,14 +194,14 @@ class Decoder:
             self.malformed += 1
         return events
 
-    def _policy_detail(self, data: memoryview | bytes) -> PolicyDetail:
+    def _policy_detail(self, data: memoryview | bytes, profiles: Mapping[int, str]) -> PolicyDetail:
         assert self._detail is not None
         found = self._detail.unpack(bytes(data))
         number = found["profile"]
         return PolicyDetail(
             generation=found["generation"],
             number=number,
-            profile=self.profiles.get(number, str(number)),
+            profile=profiles.get(number, str(number)),
             label=found["label"],
             accesses=access_names(found["access"]),
             peer=found["peer"],

@@ -24,6 +24,7 @@ ffibuilder.cdef(
     int bpf_program__fd(const struct bpf_program *prog);
     struct bpf_link *bpf_program__attach(const struct bpf_program *prog);
     struct bpf_link *bpf_program__attach_cgroup(const struct bpf_program *prog, int cgroup_fd);
+    int bpf_program__set_attach_target(struct bpf_program *prog, int attach_prog_fd, const char *attach_func_name);
     int bpf_link__fd(const struct bpf_link *link);
     int bpf_link__destroy(struct bpf_link *link);
 
@@ -61,6 +62,8 @@ ffibuilder.cdef(
     int bl_map_info(int fd, struct bl_map_info *info);
     int bl_map_create(__u32 type, const char *name, __u32 key_size, __u32 value_size, __u32 entries, __u32 flags);
     int bl_link_program(int fd, __u32 *id);
+    struct bpf_link *bl_attach_uprobe(const struct bpf_program *prog, const char *path, size_t offset, bool returns,
+                                      __u64 cookie);
     int bl_type(const struct btf *btf, __u32 id, struct bl_type *type);
     int bl_member(const struct btf *btf, __u32 id, __u32 index, struct bl_member *member);
     int bl_array(const struct btf *btf, __u32 id, __u32 *element, __u32 *count);
@@ -165,6 +168,15 @@ ffibuilder.set_source(
             return -EINVAL;
         *out = (struct bl_type){ btf_kind(type), btf_vlen(type), type->size, type->name_off };
         return 0;
+    }
+
+    /* In every process, there already or to come, that maps the file. */
+    static struct bpf_link *bl_attach_uprobe(const struct bpf_program *prog, const char *path, size_t offset,
+                                             bool returns, __u64 cookie)
+    {
+        LIBBPF_OPTS(bpf_uprobe_opts, opts, .retprobe = returns, .bpf_cookie = cookie);
+
+        return bpf_program__attach_uprobe_opts(prog, -1, path, offset, &opts);
     }
 
     static int bl_link_program(int fd, __u32 *id)

@@ -213,6 +213,19 @@ class Program:
         self.used = wanted
         lib.bpf_program__set_autoload(self._program, wanted)
 
+    def target(self, function: str) -> None:
+        """Before load: which function of the kernel an fentry or fexit program is for."""
+        error = lib.bpf_program__set_attach_target(self._program, 0, function.encode())
+        if error:
+            raise kernel_error(f"cannot find the kernel's function {function}", error)
+
+    def attach_uprobe(self, path: Path, offset: int, cookie: int) -> Link:
+        """Attach a uprobe or uretprobe at an offset of a file, for every process; cookie: 64 bits for the program."""
+        link = lib.bl_attach_uprobe(self._program, os.fsencode(path), offset, self.hook == "uretprobe", cookie)
+        if link == ffi.NULL:
+            raise kernel_error("cannot attach a probe", ffi.errno)
+        return Link(link, self.hook)
+
     def attach(self, cgroup_fd: int | None = None) -> Link:
         """Attach where the program's section says; for a cgroup program, to the cgroup of that directory."""
         if self.hook.startswith("cgroup/"):

@@ -8,6 +8,7 @@
         counters, config            its maps
         parameters -> {...}         the lock's own settings, where it has some (JSON in a symbolic link)
         origins -> {...}            where each setting came from (the same)
+        functions/                  the policy engine's only: links of the probes on functions, see confine/functions.py
         selectors, usb-... -> {...} usblock's only: the devices of its lists, what to restore, devices blocked by hand
         key -> HEX                  the guard's only: see kernel/own.py
 """

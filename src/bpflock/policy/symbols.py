@@ -4,16 +4,20 @@
 import lzma
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
+from elftools.dwarf.callframe import FDE
 from elftools.elf.elffile import ELFFile
+from elftools.elf.hash import GNUHashSection
 from elftools.elf.sections import NoteSection, Section, SymbolTableSection
 
 from bpflock.errors import UsageError, nearest
+from bpflock.policy.model import Function, Profile
+from bpflock.policy.pattern import exact
 
 _DEBUG = Path("/usr/lib/debug")
 _LD_CONF = Path("/etc/ld.so.conf.d")
@@ -23,10 +27,32 @@ _OFFSET = re.compile(r"file\+(0x[0-9a-fA-F]+|[0-9]+)")
 
 @dataclass(frozen=True)
 class Place:
-    """A real path, and the offset in that file in bytes."""
+    """A real path, the offset in that file in bytes, and what tells the file from others of that name: see
+    identity()."""
 
     path: Path
     offset: int
+    file: str
+
+
+def identity(status: os.stat_result) -> str:
+    """Of a file: device, inode, time of its last change."""
+    return f"{status.st_dev:x}-{status.st_ino:x}-{status.st_mtime_ns:x}"
+
+
+def find_places(profile: Profile, function: Function) -> list[Place]:
+    """Where a function of user space is that a rule of the profile names: in a library, or in each of the profile's
+    executables that this machine has. Raises UsageError."""
+    if function.library:
+        return [find_function(find_library(function.library), function.name)]
+    named = exact(profile.executable)
+    if named is None:
+        raise UsageError(
+            f"which executables {profile.executable} matches cannot be told in advance: its functions cannot be probed",
+            hint="name the executables without wildcards, or a function of a library",
+        )
+    paths = [Path(os.fsdecode(path)) for path in sorted(named)]
+    return [find_function(path, function.name) for path in paths if path.exists()]
 
 
 def find_library(name: str, directories: tuple[str, ...] = _DIRECTORIES) -> Path:
@@ -59,7 +85,7 @@ def find_function(path: Path, name: str) -> Place:
     path = path.resolve()
     try:
         with path.open("rb") as stream:
-            return Place(path, _offset(ELFFile(stream), path, name))
+            return Place(path, _offset(ELFFile(stream), path, name), identity(os.fstat(stream.fileno())))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     except ELFError as error:
@@ -67,7 +93,34 @@ def find_function(path: Path, name: str) -> Place:
         raise UsageError(f"{path}: no executable or library: {error}", hint=hint) from None
 
 
+def find_some(path: Path, names: Iterable[str]) -> dict[str, Place]:
+    """Those of these functions that a library exports or a static program contains; of several names of one function,
+    the first."""
+    found: dict[str, Place] = {}
+    with path.open("rb") as stream:
+        elf = ELFFile(stream)
+        exported = elf.get_section_by_name(".gnu.hash")
+        symbols: dict[str, int] = {}
+        if isinstance(exported, GNUHashSection):
+            symbols = {name: symbol["st_value"] for name in names if (symbol := exported.get_symbol(name))}
+        elif not elf.get_section_by_name(".dynamic"):
+            wanted = set(names)
+            for table, _ in _symtab(elf):
+                symbols |= {s.name: s["st_value"] for s in table.iter_symbols() if s.name in wanted and s["st_value"]}
+        for name in names:
+            if name in symbols:
+                place = Place(path, _file_offset(elf, path, symbols[name]), identity(os.fstat(stream.fileno())))
+                if place not in found.values():
+                    found[name] = place
+    return found
+
+
 def _offset(elf: ELFFile, path: Path, name: str) -> int:
+    if elf.elfclass != 64:
+        raise UsageError(f"{path} is a 32-bit file: its functions cannot be probed")
+    if elf.get_section_by_name(".gopclntab") or elf.get_section_by_name(".go.buildinfo"):
+        hint = "Go moves its stacks: a return probe would crash the program"
+        raise UsageError(f"{path} is a Go program: its functions cannot be probed", hint=hint)
     match = _OFFSET.fullmatch(name)
     if match:
         offset = int(match[1], 0)
@@ -75,6 +128,7 @@ def _offset(elf: ELFFile, path: Path, name: str) -> int:
             _is_code(s) and s["p_offset"] <= offset < s["p_offset"] + s["p_filesz"] for s in elf.iter_segments()
         ):
             raise UsageError(f"{path}: no code at offset {match[1]}", hint="an offset in the file, not an address")
+        _require_begin(elf, path, offset)
         return offset
     names: set[str] = set()
     stripped = True
@@ -99,6 +153,22 @@ def _offset(elf: ELFFile, path: Path, name: str) -> int:
 
 def _is_code(segment: object) -> bool:
     return segment["p_type"] == "PT_LOAD" and bool(segment["p_flags"] & 1)  # type: ignore[index]
+
+
+def _require_begin(elf: ELFFile, path: Path, offset: int) -> None:
+    """Raises UsageError if unwind information, which stripped files have too, knows that no function begins there: a
+    return probe elsewhere would overwrite what is no return address."""
+    dwarf = elf.get_dwarf_info(relocate_dwarf_sections=False)
+    if not dwarf.has_EH_CFI():
+        return
+    begins = set()
+    for entry in dwarf.EH_CFI_entries():
+        if isinstance(entry, FDE):
+            begins.add(_file_offset(elf, path, entry.header["initial_location"]))
+    if begins and offset not in begins:
+        before = max((found for found in begins if found < offset), default=min(begins))
+        hint = f"the nearest one before it begins at file+{before:#x}"
+        raise UsageError(f"{path}: no function begins at offset {offset:#x}", hint=hint)
 
 
 def _file_offset(elf: ELFFile, path: Path, address: int) -> int:

@@ -22,7 +22,7 @@ class FakeEngine:
     def state(self) -> State | None:
         return self.in_force
 
-    def update(self, change: Callable[[State | None], tuple[PolicySet, str]]) -> None:
+    def update(self, change: Callable[[State | None], tuple[PolicySet, str]], *, only_less: bool = False) -> None:
         self.policy, source = change(self.in_force)
         self.in_force = State(1, Numbering(), source, ())
 

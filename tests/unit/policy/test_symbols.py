@@ -2,13 +2,14 @@
 """Functions in real executables: whole, stripped, with debug information elsewhere."""
 
 import lzma
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from bpflock.errors import UsageError
-from bpflock.policy.symbols import find_function, find_library
+from bpflock.policy.symbols import find_function, find_library, find_some
 
 _SOURCE = """
 __attribute__((noinline)) int check_password(int x) { __asm__ volatile(""); return x + 1; }
@@ -42,6 +43,11 @@ def test_the_offset_is_that_of_the_code(program: Path, stripped: Path) -> None:
     code = program.read_bytes()[place.offset : place.offset + 16]
     assert code in stripped.read_bytes()
     assert find_function(program, f"file+{place.offset:#x}") == place
+    for file in (program, stripped):
+        assert find_function(file, f"file+{place.offset}").offset == place.offset
+        with pytest.raises(UsageError, match=f"no function begins at offset {place.offset + 1:#x}") as caught:
+            find_function(file, f"file+{place.offset + 1}")
+        assert f"file+{place.offset:#x}" in (caught.value.hint or "")
 
 
 def test_separate_debug_information(program: Path, stripped: Path) -> None:
@@ -84,6 +90,32 @@ def test_what_is_not_there(program: Path, tmp_path: Path) -> None:
         find_function(tmp_path / "script", "f")
     with pytest.raises(UsageError, match="No such file"):
         find_function(tmp_path / "none", "f")
+
+
+def test_programs_that_cannot_be_probed(program: Path, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    _run("objcopy", f"--add-section=.gopclntab={program}", program, go)
+    with pytest.raises(UsageError, match="a Go program"):
+        find_function(go, "main")
+    header = struct.pack("<2H5I6H", 2, 3, 1, 0, 0, 0, 0, 52, 0, 0, 0, 0, 0)
+    (tmp_path / "32").write_bytes(b"\x7fELF\1\1\1".ljust(16, b"\0") + header)
+    with pytest.raises(UsageError, match="a 32-bit file"):
+        find_function(tmp_path / "32", "main")
+
+
+def test_some_of_several_functions(program: Path, tmp_path: Path) -> None:
+    """Each once, by the first of its names."""
+    libc = find_library("libc.so.6")
+    found = find_some(libc, ("longjmp", "siglongjmp", "fopen", "none"))
+    assert {name: place.offset for name, place in found.items()} == {
+        name: find_function(libc, name).offset for name in ("longjmp", "fopen")
+    }
+    assert find_some(program, ("longjmp", "check_password")) == {}, "linked to the C library: it is there"
+    static = tmp_path / "static"
+    source = tmp_path / "static.c"
+    source.write_text("#include <setjmp.h>\njmp_buf top; int main(void) { longjmp(top, 1); }")
+    _run("gcc", "-static", "-o", static, source)
+    assert find_some(static, ("longjmp", "none")) == {"longjmp": find_function(static, "longjmp")}
 
 
 def test_libraries() -> None:

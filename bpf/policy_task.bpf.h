@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Who a task is to the policy engine, and which functions it is in. */
+#ifndef BPFLOCK_POLICY_TASK_BPF_H
+#define BPFLOCK_POLICY_TASK_BPF_H
+
+#define FRAMES 16 /* functions that a thread may be in at a time: those that it enters beyond that do not count */
+#define STACK_SPAN (8 << 20) /* bytes of stack below a frame that belong to it: the default limit of a stack */
+/* Below the arguments that a BPF trampoline keeps, there is the address of the function: where bpf_get_func_ip() looks. */
+#define KERNEL_SLOT 16
+
+enum policy_task_flags {
+	TASK_ENFORCED = 1, /* tainted, or of a profile without taint rules */
+	TASK_TAINTED = 2,
+};
+
+/* A function that a thread has entered: the number of the function, and where the stack pointer was. */
+struct policy_frame {
+	u64 sp;
+	u64 slot; /* of the kernel's: what lies at sp - KERNEL_SLOT as long as it is there */
+	u32 function;
+	u32 pad;
+};
+
+/* Stacks grow downwards: each frame is below the one before. */
+struct policy_frames {
+	u32 depth;
+	u32 pad;
+	struct policy_frame frames[FRAMES];
+};
+
+/* Inherited at fork, changed at exec. */
+struct policy_task {
+	u32 profile; /* 0: not confined (any more) */
+	u32 flags;
+	u32 next_profile; /* what it will be when the exec under way succeeds */
+	u32 next_flags;
+	u64 exe; /* inode of its executable */
+	u64 process; /* tells processes apart, for files that they created */
+	struct policy_frames user;
+	struct policy_frames kernel;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct policy_task);
+} policy_tasks SEC(".maps");
+
+#endif

@@ -351,6 +351,7 @@ int BPF_PROG(policy_bprm_creds_from_file, struct linux_binprm *bprm, struct file
 		subject = bpf_task_storage_get(&policy_tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 		if (!subject)
 			return -EPERM;
+		subject->kernel.depth = 0; /* of when it was confined before */
 		subject->next_profile = profile;
 		subject->next_flags = start_flags(profile_of(scratch->generation, profile));
 		return 0;

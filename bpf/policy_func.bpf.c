@@ -12,7 +12,8 @@
  *
  * A thread may leave a function by other ways: it abandons a stack, it jumps by code of its own. What it enters next
  * therefore removes first all frames that are not above it. The kernel may skip fentry and fexit (not nested on one
- * CPU): then the function is not counted, or its frame does not hold what it held.
+ * CPU), and 6.1 may find the task's storage busy: then the function is not counted, or its frame does not hold what it
+ * held.
  *
  * Threads have frames of their own: a new thread begins in no function. The copy of a process (fork) is where the process
  * was. vfork() shares the memory and with it the stack: the child is in no function.
@@ -58,7 +59,23 @@ static __always_inline void enter(struct policy_frames *in, u32 number, u64 sp, 
 {
 	u32 depth;
 
-	leave(in, sp + 1); /* a function that ends in a call of this one has left its frame to it */
+	leave(in, sp);
+	for (u32 i = 0; i < FRAMES; i++) {
+		struct policy_frame *frame = &in->frames[i];
+
+		if (i >= in->depth)
+			break;
+		if (frame->sp != sp)
+			continue;
+		if (frame->slot != slot) {
+			/* Another function has been there, and is no more. */
+			leave(in, sp + 1);
+			break;
+		}
+		if (frame->function == number)
+			return;
+		/* The same function by another name: it is in both. */
+	}
 	depth = in->depth;
 	if (depth >= FRAMES)
 		return;
@@ -80,7 +97,7 @@ int policy_enter(struct pt_regs *regs)
 	cookie = bpf_get_attach_cookie(regs);
 	if (cookie >> 32 && cookie >> 32 != subject->profile)
 		return 0;
-	enter(&subject->user, cookie, regs->sp, 0);
+	enter(&subject->user, cookie, regs->sp, regs->ip);
 	return 0;
 }
 

@@ -16,7 +16,7 @@ enum policy_task_flags {
 /* A function that a thread has entered: the number of the function, and where the stack pointer was. */
 struct policy_frame {
 	u64 sp;
-	u64 slot; /* of the kernel's: what lies at sp - KERNEL_SLOT as long as it is there */
+	u64 slot; /* the address of the function; of the kernel's it lies at sp - KERNEL_SLOT as long as that is there */
 	u32 function;
 	u32 pad;
 };

@@ -7,3 +7,6 @@ void find_user(void (*inside)(void))
 	inside();
 	__asm__ volatile("");
 }
+
+/* Another name of it. */
+void look_up_user(void (*inside)(void)) __attribute__((alias("find_user")));

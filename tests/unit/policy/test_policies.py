@@ -2,15 +2,18 @@
 """What changes of the profiles in force amount to, without a kernel."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bpflock.confine.engine import State
+from bpflock.confine.functions import Probe, kept
 from bpflock.confine.policies import Policies, pack, unpack
 from bpflock.errors import UsageError
 from bpflock.policy.bpfbox.load import parse
 from bpflock.policy.model import Origin, PolicySet
+from bpflock.policy.symbols import identity
 from bpflock.policy.tables import Numbering
 
 
@@ -103,3 +106,44 @@ def test_a_directory_is_followed(policies: Policies) -> None:
     assert names(policies) == ["/x", "/a"]
     assert policies.sync(directory, PolicySet())
     assert names(policies) == ["/x"]
+
+
+def test_a_directory_is_loaded_again_when_a_probed_file_was_replaced(policies: Policies, tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_text("one")
+    wanted = policy(str(tmp_path / "p.bpfbox"), "/a")
+    assert policies.sync(tmp_path, wanted)
+    engine = policies.engine
+    assert isinstance(engine, FakeEngine) and engine.in_force
+    probe = Probe(1, 1, "f", str(binary), 16, identity(binary.stat()))
+    engine.in_force = State.from_bytes(replace(engine.in_force, probes=(probe,)).to_bytes())
+    assert engine.in_force.probes == (probe,)
+    assert not policies.sync(tmp_path, wanted)
+    (tmp_path / "new").write_text("two")
+    (tmp_path / "new").rename(binary)
+    assert policies.sync(tmp_path, wanted)
+    binary.unlink()
+    engine.in_force = replace(engine.in_force, probes=(probe,))
+    assert policies.sync(tmp_path, wanted)
+
+
+def test_probes_that_a_part_of_the_policy_needs() -> None:
+    both = PolicySet(
+        parse(
+            '#![profile "/a"]\n#[func "f"] fs("/x", read)\n#[func "g" ("libc.so.6")] fs("/x", read)\n'
+            '#![profile "/b"]\n#[func "f"] fs("/x", read)\n#[kfunc "h"] fs("/x", read)\n',
+            "p.bpfbox",
+        )
+    )
+    numbering = Numbering()
+    numbering.extend(both)
+    in_a, in_b = Probe(1, 1, "f", "/a"), Probe(1, 2, "f", "/b")
+    in_library, in_kernel, jump = Probe(2, 0, "g", "/lib"), Probe(3, 0, "h"), Probe(0, 0, "longjmp", "/lib")
+    everything = (in_a, in_b, in_library, in_kernel, jump)
+    assert set(kept(everything, both, numbering)) == set(everything)
+    a, b = (PolicySet((profile,)) for profile in both.profiles)
+    assert set(kept(everything, a, numbering)) == {in_a, in_library, jump}
+    assert set(kept(everything, b, numbering)) == {in_b, in_kernel, jump}
+    only_kernel = PolicySet((replace(b.profiles[0], rules=b.profiles[0].rules[1:]),))
+    assert kept(everything, only_kernel, numbering) == (in_kernel,)
+    assert len({probe.pin() for probe in everything}) == len(everything)

@@ -79,6 +79,7 @@ static __always_inline void enter(struct policy_frames *in, u32 number, u64 sp, 
 	depth = in->depth;
 	if (depth >= FRAMES)
 		return;
+	asm volatile("%0 &= 15" : "+r"(depth)); /* for the verifier */
 	in->frames[depth].sp = sp;
 	in->frames[depth].slot = slot;
 	in->frames[depth].function = number;

@@ -417,6 +417,19 @@ static enum result map_update_elem(const char *arg)
 	return result;
 }
 
+static enum result map_update_hash(const char *arg)
+{
+	enum result result;
+	int map = get_hash(&result);
+
+	(void)arg;
+	if (map < 0)
+		return result;
+	result = update_map(map, 0, MAGIC_RETURN) < 0 ? refused("bpf(BPF_MAP_UPDATE_ELEM)") : ok("element 0 of the hash written");
+	release(map);
+	return result;
+}
+
 static enum result map_get_next_key(const char *arg)
 {
 	enum result result;
@@ -434,6 +447,13 @@ static enum result map_get_next_key(const char *arg)
 				     failed("bpf(BPF_MAP_GET_NEXT_KEY) returned %u after 1", next);
 	release(map);
 	return result;
+}
+
+/* The only element of the hash that was made before a lock. Whoever takes it puts it back, if the lock lets them. */
+static void put_back(int map)
+{
+	if (inherited("ATTACK_HASH_FD") == map)
+		update_map(map, 0, MAGIC_RETURN);
 }
 
 static enum result take(int command, const char *name)
@@ -454,8 +474,8 @@ static enum result take(int command, const char *name)
 		result = failed("bpf(%s) returned a wrong value", name);
 	else
 		result = ok("element 0 of the map deleted%s", attr.value ? ", and its value obtained" : "");
-	if (result == OK && inherited("ATTACK_HASH_FD") == map)
-		update_map(map, 0, MAGIC_RETURN);
+	if (result == OK)
+		put_back(map);
 	release(map);
 	return result;
 }
@@ -498,8 +518,8 @@ static enum result batch(int command, const char *name)
 	else
 		result = attr.batch.count == 1 ? ok("1 element by %s", name) :
 						 failed("bpf(%s) did %u elements", name, attr.batch.count);
-	if (result == OK && deletes && inherited("ATTACK_HASH_FD") == map)
-		update_map(map, 0, MAGIC_RETURN);
+	if (result == OK && deletes)
+		put_back(map);
 	release(map);
 	return result;
 }
@@ -1218,6 +1238,7 @@ const struct attack bpfrestrict_attacks[] = {
 	{ "map_lookup_elem", "bpfrestrict", "map_lookup_elem", "read an element of a map", map_lookup_elem },
 	{ "map_update_elem", "bpfrestrict", "map_update_elem", "write an element of a map", map_update_elem },
 	{ "map_delete_elem", "bpfrestrict", "map_delete_elem", "delete an element of a map", map_delete_elem },
+	{ "map_update_hash", "bpfrestrict", "map_update_elem", "write an element of a hash", map_update_hash },
 	{ "map_get_next_key", "bpfrestrict", "map_get_next_key", "go through the keys of a map", map_get_next_key },
 	{ "map_lookup_and_delete_elem", "bpfrestrict", "map_lookup_and_delete_elem",
 	  "read and delete an element of a map", map_lookup_and_delete_elem },

@@ -187,7 +187,7 @@ int BPF_PROG(netlock_socket_bind, struct socket *sock, struct sockaddr *name, in
 		return ret;
 	sk = sock->sk;
 	if (likely(!sk || !is_ip(sk->__sk_common.skc_family)))
-		return 0;
+		return ignore(LOCK_NETLOCK); /* the canary has Unix sockets only */
 	/* What is shorter is no address of IP's. A failed read leaves port 0: it cannot fail, the kernel has copied it. */
 	if (length < (int)sizeof(address))
 		return 0;
@@ -209,10 +209,9 @@ int BPF_PROG(netlock_socket_listen, struct socket *sock, int backlog, int ret)
 	if (ret)
 		return ret;
 	sk = sock->sk;
-	if (!sk || !is_ip(sk->__sk_common.skc_family))
-		return 0;
-	if (sock->type == SOCK_DGRAM || sock->type == SOCK_RAW)
-		return ignore(LOCK_NETLOCK); /* they cannot listen; the canary tries */
+	/* Datagram and raw sockets cannot listen. */
+	if (!sk || !is_ip(sk->__sk_common.skc_family) || sock->type == SOCK_DGRAM || sock->type == SOCK_RAW)
+		return ignore(LOCK_NETLOCK); /* the canary has Unix sockets only */
 	port = sk->__sk_common.skc_num;
 	if (port && port < PRIVILEGED)
 		access.op = NETLOCK_LISTEN_PRIVILEGED;

@@ -25,7 +25,7 @@ _MSR_MAJOR = 202
 _SIOCGIFINDEX = 0x8933
 _PROT_READ, _PROT_WRITE, _PROT_EXEC, _MAP_SHARED, _MAP_PRIVATE = 1, 2, 4, 1, 2
 _PAGE = 4096
-_AF_INET, _AF_NETLINK, _SOCK_DGRAM, _SOCK_RAW = 2, 16, 2, 3
+_AF_UNIX, _AF_NETLINK, _SOCK_DGRAM, _SOCK_RAW = 1, 16, 2, 3
 _AT_FDCWD, _MS_REMOUNT, _MS_BIND, _MNT_EXPIRE = -100, 0x20, 0x1000, 4
 _CLONE_PIDFD, _CLONE_NEWUTS, _CLONE_NEWUSER = 0x00001000, 0x04000000, 0x10000000
 _NO_ADDRESS = 8
@@ -307,14 +307,14 @@ def _socket_create() -> None:
 
 
 def _socket_bind() -> None:
-    # To an address that is nobody's: TEST-NET-1.
-    address = struct.pack("=H", _AF_INET) + bytes([0, 1, 192, 0, 2, 1]) + bytes(8)
-    with _socket(_AF_INET, _SOCK_DGRAM) as fd:
+    # A Unix socket: a service with RestrictAddressFamilies= has no other. An address without a family is nobody's.
+    address = struct.pack("=H", 0)
+    with _socket(_AF_UNIX, _SOCK_DGRAM) as fd:
         syscall(lib.SYS_bind, fd, ffi.new("char[]", address), len(address))
 
 
 def _socket_listen() -> None:
-    with _socket(_AF_INET, _SOCK_DGRAM) as fd:  # which cannot listen
+    with _socket(_AF_UNIX, _SOCK_DGRAM) as fd:  # which cannot listen
         syscall(lib.SYS_listen, fd, 0)
 
 

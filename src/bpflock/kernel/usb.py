@@ -2,6 +2,7 @@
 """USB devices as sysfs shows them, and the kernel's own authorisation: Documentation/usb/authorization.rst."""
 
 import contextlib
+import os
 import re
 import socket
 import struct
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bpflock.errors import BpflockError, UnsupportedError
+from bpflock.kernel.host import mount_detached
 
 DEVICES = Path("/sys/bus/usb/devices")
 _PARAMETER = Path("/sys/module/usbcore/parameters/authorized_default")
@@ -113,7 +115,7 @@ def _optional(path: Path) -> str:
 def authorize(port: str, allowed: bool) -> None:
     """Let the kernel use the device, or not. Raises BpflockError."""
     try:
-        (DEVICES / port / "authorized").write_text(_OPEN if allowed else _CLOSED)
+        _write_file(DEVICES / port / "authorized", _OPEN if allowed else _CLOSED)
     except FileNotFoundError:
         raise BpflockError(f"there is no USB device on port {port}", hint="bpflock usb list") from None
     except OSError as error:
@@ -173,11 +175,24 @@ def _write(values: Mapping[str, str]) -> None:
     for name, value in values.items():
         try:
             if name in paths and _text(paths[name]) != value:
-                paths[name].write_text(value)
+                _write_file(paths[name], value)
         except FileNotFoundError:
             continue  # the controller has gone
         except OSError as error:
             raise BpflockError(f"{paths[name]}: cannot write {value}: {error.strerror}") from error
+
+
+def _write_file(path: Path, value: str) -> None:
+    """Through a mount of sysfs of our own: in a service, the one that has a path is read-only. Raises OSError."""
+    root = mount_detached("sysfs")
+    try:
+        fd = os.open(path.relative_to("/sys"), os.O_WRONLY | os.O_CLOEXEC, dir_fd=root)
+    finally:
+        os.close(root)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
 
 
 class Uevents:

@@ -342,6 +342,7 @@ enum bpflock_reason {
 	REASON_TAINT_POLICY = 8,
 	REASON_COMPLAIN_POLICY = 9, /* the profile complains only: this would be denied */
 	REASON_ALLOW_EXCEPTED = 10,
+	REASON_ALLOW_SESSION = 11,
 	REASON_DENIED_BASELINE = 16,
 	REASON_DENIED_RESTRICTED = 17,
 	REASON_DENIED_BLOCKED = 18,
@@ -360,10 +361,29 @@ enum bpflock_reason {
 struct bpflock_config {
 	__u64 block;	/* bit N: operation N is denied to everyone under allow and baseline */
 	__u64 allow;	/* bit N: baseline grants operation N also outside the host */
+	__u64 session;	/* bit N: operation N is granted to tasks of a session under baseline and restricted */
 	__u64 build;	/* identifies the object that user space loaded */
 	__u32 profile;	/* enum bpflock_profile */
 	__u32 init_net;	/* inode number of the initial network namespace */
+	__u32 kinds;	/* of sessions, bits of enum bpflock_session_kind: which of them those are */
+	__u32 pad;
 };
+
+enum bpflock_session_kind {
+	SESSION_LOCAL = 1, /* of somebody who is logged in at a seat of this machine */
+	SESSION_ACTIVE = 2, /* and in the foreground there */
+};
+
+/*
+ * By the id of a session's cgroup; by SESSION_ANY what is known of all sessions together. The daemon renews an entry for
+ * as long as it knows how the session is: of a daemon that has died, no entry stays valid.
+ */
+struct bpflock_session {
+	__u64 until;	/* ns of CLOCK_MONOTONIC */
+	__u32 kinds;	/* bits of enum bpflock_session_kind */
+	__u32 pad;
+};
+#define SESSION_ANY 0
 
 /* Of one operation on one CPU, so that counting never bounces a cache line between CPUs. */
 struct bpflock_counter {
@@ -440,6 +460,7 @@ struct bpflock_abi {
 	struct bpflock_event event;
 	enum bpflock_profile profile;
 	enum bpflock_enter enter;
+	enum bpflock_session_kind session;
 };
 
 #endif

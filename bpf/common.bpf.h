@@ -47,6 +47,14 @@ struct {
 	__type(value, u32); /* enum bpflock_profile */
 } bpflock_cgroupmap SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, u64); /* cgroup id, or SESSION_ANY */
+	__type(value, struct bpflock_session);
+} bpflock_sessions SEC(".maps");
+
 /* Global data, but of all locks together: a look-up of its own would cost every hook more than the load does. */
 struct bpflock_shared shared SEC(".data.shared") = { .init_nsproxy = NO_NSPROXY };
 
@@ -166,8 +174,47 @@ static __noinline u32 decide_by_cgroup(u32 op)
 	return config.allow & bit ? REASON_BASELINE_ALLOWED : REASON_DENIED_CGROUP_BASELINE;
 }
 
+/* Whether there is a session by that key, of a kind that this lock grants something. */
+static __always_inline bool session_lives(u64 key)
+{
+	struct bpflock_session *session = bpf_map_lookup_elem(&bpflock_sessions, &key);
+
+	return session && session->kinds & config.kinds && bpf_ktime_get_ns() < session->until;
+}
+
+static long session_level(u32 index, struct search *search)
+{
+	if (search->level < 0)
+		return 1;
+	search->profile = session_lives(bpf_get_current_ancestor_cgroup_id(search->level--));
+	return search->profile;
+}
+
+/* Whether the task is in a session's cgroup or below. Out of line: only for what is denied otherwise. */
+static __noinline bool in_session(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct search search = { .level = task->cgroups->dfl_cgrp->level };
+
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
+		bpf_loop(CGROUP_DEPTH, session_level, &search, 0);
+	} else {
+		for (int i = 0; i < CGROUP_DEPTH; i++)
+			if (session_level(i, &search))
+				break;
+	}
+	return search.profile;
+}
+
+/* Whether the operation is one that sessions are granted, and the reason why it is denied one that gives way to that. */
+static __always_inline bool is_for_sessions(u32 op, enum bpflock_reason reason)
+{
+	return config.session & 1ULL << (op & (OPS - 1)) && !(config.block & 1ULL << (op & (OPS - 1))) &&
+	       (reason == REASON_DENIED_BASELINE || reason == REASON_DENIED_RESTRICTED);
+}
+
 /* Constants are volatile: each is read where it is needed, and the verifier drops what its value switches off. */
-static __always_inline enum bpflock_reason decide(struct task_struct *task, u32 op)
+static __always_inline enum bpflock_reason decide_by_profile(struct task_struct *task, u32 op)
 {
 	if (unlikely(shared.cgroups)) {
 		enum bpflock_reason reason = decide_by_cgroup(op);
@@ -184,6 +231,15 @@ static __always_inline enum bpflock_reason decide(struct task_struct *task, u32 
 	if (on_host(task))
 		return REASON_BASELINE;
 	return config.allow & 1ULL << (op & (OPS - 1)) ? REASON_BASELINE_ALLOWED : REASON_DENIED_BASELINE;
+}
+
+static __always_inline enum bpflock_reason decide(struct task_struct *task, u32 op)
+{
+	enum bpflock_reason reason = decide_by_profile(task, op);
+
+	if (config.session && is_for_sessions(op, reason) && in_session())
+		return REASON_ALLOW_SESSION;
+	return reason;
 }
 
 static __always_inline struct bpflock_counter *counter_of(u32 op)

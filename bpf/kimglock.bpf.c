@@ -10,6 +10,9 @@
  *  lsm/kernel_load_data, lsm/kernel_read_file
  *                        kexec images: kexec_file_load() of a signed image asks locked_down nothing.
  *
+ * Who is logged in at a seat does not hibernate by himself: he asks systemd-logind, and that starts a service. Where
+ * hibernation is granted to sessions, these services have it while there is such a session.
+ *
  * Not done here: module loading (kmodlock, although unsigned_module is also a reason of locked_down), writes to
  * /proc/sysrq-trigger, reboot(2).
  */
@@ -68,6 +71,31 @@ __noinline u32 operation_of(u32 what)
 
 #undef REASON
 
+#define SERVICE_LEN 40 /* of the longest name below, with its NUL */
+
+/*
+ * Whether the task is of a service of systemd that hibernates, or of the one that finds out whether it could. Its cgroup
+ * is known by its name: the service that hibernates has a new one each time, which nobody could tell us early enough.
+ * Below /system.slice, only root of the host makes cgroups.
+ */
+static __noinline bool is_sleep_service(void)
+{
+	struct cgroup *cgroup = bpf_get_current_task_btf()->cgroups->dfl_cgrp;
+	char name[SERVICE_LEN] = {};
+
+	if (cgroup->level != 2)
+		return false;
+	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(cgroup, self.parent, cgroup, kn, name));
+	if (bpf_strncmp(name, sizeof("system.slice"), "system.slice"))
+		return false;
+	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(cgroup, kn, name));
+	return !bpf_strncmp(name, sizeof("systemd-logind.service"), "systemd-logind.service") ||
+	       !bpf_strncmp(name, sizeof("systemd-hibernate.service"), "systemd-hibernate.service") ||
+	       !bpf_strncmp(name, sizeof("systemd-hybrid-sleep.service"), "systemd-hybrid-sleep.service") ||
+	       !bpf_strncmp(name, sizeof("systemd-suspend-then-hibernate.service"),
+			    "systemd-suspend-then-hibernate.service");
+}
+
 SEC("lsm/locked_down")
 int BPF_PROG(kimglock_locked_down, enum lockdown_reason what, int ret)
 {
@@ -86,6 +114,9 @@ int BPF_PROG(kimglock_locked_down, enum lockdown_reason what, int ret)
 	/* bpflock's own programs read the kernel: without this, no lock could be loaded after this one. */
 	if (denies(reason) && op == KIMGLOCK_BPF_READ && own_task(task))
 		reason = REASON_ALLOW_BPFLOCK;
+	if (config.session && op == KIMGLOCK_HIBERNATION && is_for_sessions(op, reason) && session_lives(SESSION_ANY) &&
+	    is_sleep_service())
+		reason = REASON_ALLOW_SESSION;
 	if (repeats(task, op, 0, reason))
 		return 0;
 	/* Only now, off the hot path. */

@@ -215,10 +215,18 @@ struct pid {
 };
 
 struct kernfs_node {
+	const char *name;
 	u64 id;
 };
 
+struct cgroup;
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+
 struct cgroup {
+	struct cgroup_subsys_state self;
 	int level;
 	struct kernfs_node *kn;
 };

@@ -8,7 +8,7 @@ from click.shell_completion import CompletionItem
 
 from bpflock.config.options import Kind, Option
 from bpflock.locks import LOCKS
-from bpflock.locks.model import LOCK_PROFILES, Lock
+from bpflock.locks.model import LOCK_PROFILES, Lock, Sessions
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -35,11 +35,16 @@ def operations(ctx: click.Context, _param: click.Parameter, incomplete: str) -> 
     return _list([*lock.names(), *lock.groups] if lock else (), incomplete)
 
 
+def sessions(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Which sessions."""
+    return _words(Sessions, incomplete)
+
+
 def for_option(option: Option) -> Completer | None:
     """The completer of an option of the configuration."""
     if option.kind is Kind.OPERATIONS:
         return lambda _ctx, _param, incomplete: _list(option.choices, incomplete)
-    if option.kind is Kind.CHOICE:
+    if option.kind is Kind.CHOICE or option.choices:
         return lambda _ctx, _param, incomplete: _words(option.choices, incomplete)
     if option.kind is Kind.SWITCH:
         return lambda _ctx, _param, incomplete: _words(("yes", "no"), incomplete)

@@ -71,12 +71,28 @@ def open_enforcer(event_buffer: int | None = None) -> "Enforcer":
     shell_complete=complete.operations,
     help="operations that baseline grants outside the host too",
 )
+@click.option(
+    "--allow-session",
+    multiple=True,
+    callback=once,
+    metavar="active|local[:LIST]",
+    shell_complete=complete.sessions,
+    help="sessions whose tasks are granted it under baseline and restricted, while 'bpflock run' runs",
+)
 @config_flags("level", "event-buffer", *PARAMETERS, *PLACES)
 def lock(
-    name: str | None, everything: bool, profile: str | None, block: str | None, allow: str | None, **flags: str | None
+    name: str | None,
+    everything: bool,
+    profile: str | None,
+    block: str | None,
+    allow: str | None,
+    allow_session: str | None,
+    **flags: str | None,
 ) -> None:
+    given = {"profile": profile, "block": block, "allow": allow, "allow-session": allow_session}
+    words = {part: word for part, word in given.items() if word is not None}
     if everything:
-        if name or profile is not None or block is not None or allow is not None:
+        if name or words:
             raise UsageError("--all is given together with what is for one lock", hint="give one or the other")
         _lock_all(load_config(flags))
         return
@@ -84,12 +100,11 @@ def lock(
         raise UsageError("no lock is named", hint=f"name one of {', '.join(LOCKS)}, or give --all")
     chosen = find_lock(name)
     names = {option.part: option.name for option in lock_options(chosen)}
-    words = {
-        part: word for part, word in (("profile", profile), ("block", block), ("allow", allow)) if word is not None
-    }
     for part in words:
-        if part not in names:
+        if part not in names and chosen.is_tracer:
             raise UsageError(f"--{part}: {name} traces only: it has no block or allow list")
+        if part not in names:
+            raise UsageError(f"--{part}: {name} does not decide on tasks: it grants sessions nothing")
     for option, owner in PARAMETERS.items():
         if flags.get(option.replace("-", "_")) is not None and owner != name:
             raise UsageError(f"--{option} is no option of {name}")
@@ -115,6 +130,8 @@ def _tell_of_daemon(chosen: Lock, settings: Settings) -> None:
             "usblock: it is the daemon that lets in new devices that are allowed: without 'bpflock run' they stay "
             "blocked, too, until 'bpflock usb allow'"
         )
+    if settings.session:
+        note(f"{chosen.name}: it is the daemon that knows of sessions: without 'bpflock run' none is granted anything")
 
 
 def _lock_all(config: Config) -> None:
@@ -143,6 +160,7 @@ def _document(chosen: Lock, settings: Settings, outcome: "Outcome") -> dict[str,
         "profile": settings.profile,
         "block": settings.block,
         "allow": settings.allow,
+        **({"allow-session": str(settings.session)} if settings.session else {}),
         **dict(settings.parameters),
         "outcome": outcome.value,
     }
@@ -186,5 +204,7 @@ def describe(lock: Lock, settings: Settings) -> str:
         parts.append(f"denied to everyone: {', '.join(settings.block)}")
     if settings.allow:
         parts.append(f"granted outside the host: {', '.join(settings.allow)}")
+    if settings.session:
+        parts.append(f"granted to sessions: {settings.session}")
     parts += [one_line(f"{name}: {', '.join(words)}") for name, words in settings.parameters]
     return "; ".join(parts)

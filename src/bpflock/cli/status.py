@@ -46,7 +46,12 @@ def _show(status: "LockStatus") -> None:
     profile = status.settings.profile
     since = datetime.fromtimestamp(status.since).isoformat(" ", "seconds")
     rows = [("profile", click.style(profile.value, fg=_COLOURS.get(profile)), _origin(status, "profile"))]
-    lists = (("block", status.settings.block), ("allow", status.settings.allow), *status.settings.parameters)
+    settings = status.settings
+    sessions = (str(settings.session),) if settings.session else ()
+    lists = (
+        *(("block", settings.block), ("allow", settings.allow), ("allow-session", sessions)),
+        *settings.parameters,
+    )
     for part, words in lists:
         if words:
             rows.append((part, one_line(", ".join(words)), _origin(status, part)))

@@ -146,10 +146,12 @@ def _lock(merged: _Merged, lock: Lock, level: Level | None) -> LockConfig:
             [words.get("block", "")],
             [words.get("allow", "")],
             {parameter.name: parameter.parse(words[parameter.name]) for parameter in lock.parameters},
+            words.get("allow-session", ""),
         )
     except UsageError as error:
-        # Each value is fine by itself: it is the two lists together.
-        places = ", ".join(f"{names[part]}: {origins[part]}" for part in ("block", "allow"))
+        # Each value is fine by itself: it is the lists together.
+        lists = [part for part in ("block", "allow", "allow-session") if words.get(part)]
+        places = ", ".join(f"{names[part]}: {origins[part]}" for part in lists)
         raise UsageError(f"{error.message} ({places})", hint=error.hint) from None
     return LockConfig(
         settings,
@@ -191,3 +193,5 @@ def _notes(layers: Iterable[Layer], ignored: list[str], locks: Mapping[str, Lock
     for name, lock in locks.items():
         if lock.settings.allow and lock.settings.profile is not Profile.BASELINE:
             yield f"{name}-allow has no effect under the profile {lock.settings.profile}"
+        if lock.settings.session and lock.settings.profile not in (Profile.BASELINE, Profile.RESTRICTED):
+            yield f"{name}-allow-session has no effect under the profile {lock.settings.profile}"

@@ -28,7 +28,7 @@ class LogFormat(enum.StrEnum):
 class LockConfig:
     """One lock or tracer.
 
-    `origins` has the keys "profile", "block" and "allow"; a value is for people, such as `command line`,
+    `origins` has the keys "profile", "block", "allow" and so on; a value is for people, such as `command line`,
     `environment BPFLOCK_KIMGLOCK_PROFILE`, `/etc/bpflock/bpflock.yaml:3`, `level baseline (command line)` or `default`.
     """
 

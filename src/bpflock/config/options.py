@@ -9,7 +9,7 @@ from pathlib import Path
 from bpflock.config.model import DEFAULT_EVENT_BUFFER, LogFormat
 from bpflock.errors import UsageError, nearest
 from bpflock.locks import LOCKS
-from bpflock.locks.model import Form, Level, Lock, Parameter, parse_switch
+from bpflock.locks.model import Form, Level, Lock, Parameter, Sessions, parse_switch
 
 ENVIRONMENT_PREFIX = "BPFLOCK_"
 
@@ -44,7 +44,7 @@ class Option:
     """An option, named as on the command line without the dashes.
 
     `check` raises UsageError for a word that is not a value. `part` is what of `lock` it sets: "profile", "block",
-    "allow" or one of the lock's own parameters.
+    "allow", "allow-session" or one of the lock's own parameters.
     """
 
     name: str
@@ -174,6 +174,16 @@ def lock_options(lock: Lock) -> Iterator[Option]:
             choices=operations,
             lock=lock,
             part=part,
+        )
+    if lock.for_sessions:
+        yield Option(
+            f"{lock.name}-allow-session",
+            "sessions whose tasks are granted it under baseline and restricted, by the daemon; and which operations",
+            lock.parse_sessions,
+            metavar="active|local[:LIST]",
+            choices=tuple(Sessions),
+            lock=lock,
+            part="allow-session",
         )
     yield from (_own(lock, lock.name, parameter) for parameter in lock.parameters)
 

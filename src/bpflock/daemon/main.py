@@ -15,6 +15,7 @@ from bpflock.daemon import peer, plan
 from bpflock.daemon.instance import only_daemon
 from bpflock.daemon.notify import Notifier
 from bpflock.daemon.report import status_document
+from bpflock.daemon.sessions import SessionKeeper
 from bpflock.daemon.signals import Signals
 from bpflock.daemon.source import EventSource
 from bpflock.daemon.state import Health, Questions
@@ -91,6 +92,7 @@ class _Daemon:
         self._enforced: dict[str, LockStatus] = {}
         self._removed: set[str] = set()
         self._summaries = Summaries(())
+        self._sessions = SessionKeeper(enforcer, self._tell, signals.wake)
         # Before the locks: no device is plugged in between and missed.
         self._usb = UsbDevices(lambda text: self._tell(text, lock=USBLOCK))
 
@@ -142,6 +144,7 @@ class _Daemon:
     def _remember(self) -> None:
         """What is in the kernel now is what should stay there."""
         self._enforced = {status.lock.name: status for status in self._enforcer.status()}
+        self._follow_sessions(self._enforced.values())
         self._removed = set()
         for name in LOCKS:
             self._health.report(f"{name} in the kernel", None)
@@ -178,6 +181,7 @@ class _Daemon:
             try:
                 self._drain()
                 self._decide_on_usb()
+                self._keep_sessions()
                 if self._signals.reload:
                     self._signals.reload = False
                     self._reload()
@@ -215,6 +219,20 @@ class _Daemon:
         if self._health.report("USB devices", problem) and problem:
             self._tell(problem, Level.ERROR, USBLOCK)
 
+    def _follow_sessions(self, statuses: Iterable[LockStatus]) -> None:
+        problem = None
+        try:
+            self._sessions.follow(statuses)
+        except BpflockError as error:
+            problem = _explain(error)
+        if self._health.report("sessions", problem) and problem:
+            self._tell(problem, Level.ERROR)
+
+    def _keep_sessions(self) -> None:
+        problem = self._sessions.keep()
+        if self._health.report("logind", problem):
+            self._tell(problem or "systemd-logind answers", Level.WARNING if problem else Level.INFO)
+
     def _drain(self) -> None:
         malformed = self._source.malformed
         for events in self._source.read():
@@ -226,6 +244,8 @@ class _Daemon:
         statuses = self._enforcer.status()
         self._stream.publish(self._summaries.since_last(statuses))
         self._compare(statuses)
+        if not self._signals.stop:
+            self._follow_sessions(statuses)
 
     def _compare(self, statuses: Iterable[LockStatus]) -> None:
         """Tell if somebody else removed or changed a lock: it is theirs to do, but must not go unnoticed."""
@@ -322,6 +342,7 @@ class _Daemon:
 
     def stop(self) -> None:
         self._notifier.send(STOPPING=1, STATUS="stopping")
+        self._sessions.close()
         self._drain()
         self._summarise()
         if self._config.remove_bpf_programs:

@@ -74,6 +74,7 @@ def _by_hand(pinned: Pinned) -> bool:
 def describe(settings: Settings, origins: Mapping[str, str]) -> str:
     """`profile=baseline block=kexec,msr (profile: /etc/bpflock/bpflock.yaml:3; block: command line)`."""
     parts = {"profile": settings.profile.value, "block": ",".join(settings.block), "allow": ",".join(settings.allow)}
+    parts["allow-session"] = str(settings.session or "")
     parts |= {name: ",".join(values) for name, values in settings.parameters}
     given = {name: value for name, value in parts.items() if value}
     sources = "; ".join(f"{name}: {origins[name]}" for name in given if name in origins)

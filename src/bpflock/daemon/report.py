@@ -16,6 +16,7 @@ def _lock(status: LockStatus) -> dict[str, object]:
         "profile": status.settings.profile,
         "block": status.settings.block,
         "allow": status.settings.allow,
+        **({"allow-session": str(status.settings.session)} if status.settings.session else {}),
         **dict(status.settings.parameters),
         "origins": dict(status.origins),
         "since": status.since,

@@ -33,6 +33,7 @@ POLICY = "policy"
 SHARED_MAPS = {
     "bpflock_events": "bpflock_events",
     "bpflock_cgroupmap": "bpflock_cgroupmap",
+    "bpflock_sessions": "bpflock_sessions",
     "bpflock_shared": ".data.shared",
     "bpflock_own": "bpflock_own",
     "bpflock_limits": "bpflock_limits",

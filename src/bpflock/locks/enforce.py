@@ -16,7 +16,7 @@ from bpflock.kernel.bpf import Map, Object
 from bpflock.kernel.btf import ObjectTypes
 from bpflock.kernel.ring import Ring
 from bpflock.locks import LOCKS
-from bpflock.locks.model import Lock, Profile, Settings
+from bpflock.locks.model import Lock, Profile, SessionGrant, Sessions, Settings
 from bpflock.locks.usblock import USBLOCK, keeps_out
 
 EVENT_BUFFER = 1024 * 1024  # bytes; a power of two and a multiple of the page size
@@ -79,6 +79,10 @@ def _with_required(lock: Lock, allowed: tuple[str, ...]) -> tuple[str, ...]:
 def _mask(numbers: Mapping[str, int], operations: tuple[str, ...]) -> int:
     """Of the operations; selectors are none."""
     return sum(1 << numbers[name] for name in operations if name in numbers)
+
+
+def _all(lock: Lock) -> tuple[str, ...]:
+    return tuple(operation.name for operation in lock.operations)
 
 
 def _selectors(lock: Lock, settings: Settings) -> dict[str, object]:
@@ -262,10 +266,18 @@ class Enforcer:
     def _configure(self, program: Object, name: str, settings: Settings) -> None:
         """Set the constants: `config` of bpf/bpflock.h, and what a lock's own parameters come to."""
         numbers = {} if name == pins.GUARD else operation_numbers(LOCKS[name])
-        allowed = settings.allow if name == pins.GUARD else _with_required(LOCKS[name], settings.allow)
+        allowed, kinds = settings.allow, 0
+        granted: tuple[str, ...] = ()
+        if name != pins.GUARD:
+            allowed = _with_required(LOCKS[name], settings.allow)
+        if settings.session:
+            granted = _with_required(LOCKS[name], settings.session.operations or _all(LOCKS[name]))
+            kinds = ObjectTypes.load().enum("bpflock_session_kind")[settings.session.sessions.symbol]
         config = program.types.struct("bpflock_config").pack(
             block=_mask(numbers, settings.block),
             allow=_mask(numbers, allowed),
+            session=_mask(numbers, granted),
+            kinds=kinds,
             build=program.build,
             profile=ObjectTypes.load().enum("bpflock_profile")[settings.profile.symbol],
             init_net=host.initial_network_namespace(),
@@ -382,11 +394,22 @@ class Enforcer:
             | {str(word) for word in pins.read_words(lock.name, pins.SELECTORS, part)}
             for part in ("block", "allow")
         }
+        granted = tuple(sorted(name for name, bit in numbers.items() if config["session"] >> bit & 1))
+        kinds = ObjectTypes.load().enum("bpflock_session_kind")
+        session = next(
+            (
+                SessionGrant(sessions, () if len(granted) == len(numbers) else granted)
+                for sessions in Sessions
+                if config["kinds"] == kinds[sessions.symbol]
+            ),
+            None,
+        )
         settings = Settings(
             Profile(profiles[config["profile"]].removeprefix("PROFILE_").lower()),
             tuple(sorted(lists["block"])),
             tuple(sorted(lists["allow"])),
             tuple(pins.read_parameters(lock.name).items()),
+            session,
         )
         return LockStatus(
             lock,

@@ -122,6 +122,29 @@ class Parameter:
         return int(word)
 
 
+class Sessions(enum.StrEnum):
+    """Which sessions of systemd-logind. The values are those of `enum bpflock_session_kind`, in lower case."""
+
+    ACTIVE = "active"  # logged in at a seat of this machine, and in the foreground there
+    LOCAL = "local"  # logged in at a seat, also behind another one
+
+    @property
+    def symbol(self) -> str:
+        """The enumerator in bpf/bpflock.h."""
+        return f"SESSION_{self.name}"
+
+
+@dataclass(frozen=True)
+class SessionGrant:
+    """What tasks of sessions are granted under baseline and restricted. Canonical names, sorted; empty: everything."""
+
+    sessions: Sessions
+    operations: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.sessions}:{','.join(self.operations)}" if self.operations else self.sessions.value
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a lock is to do: canonical operation names, groups expanded, sorted, without repeats.
@@ -133,6 +156,7 @@ class Settings:
     block: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     parameters: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    session: SessionGrant | None = None
 
 
 # Of a lock whose operations nobody needs once a machine is up: under restricted, they are denied to the host, too.
@@ -149,6 +173,7 @@ class Lock:
 
     `selector`: of a lock whose lists take objects besides operations; gives the canonical form of a word that names
     one, None for a word of another form, and raises UsageError for a bad one.
+    `for_sessions`: whether it can grant operations to sessions: it decides on tasks.
     `levels`: what it is under each level; a test sees to it that none is missing and none is laxer than the one before.
     """
 
@@ -164,6 +189,7 @@ class Lock:
     # The hooks that these parameters make needless: nothing is attached to them.
     needless: Callable[[Mapping[str, tuple[str, ...]]], tuple[str, ...]] = lambda _: ()
     selector: Callable[[str], str | None] | None = None
+    for_sessions: bool = True
 
     @property
     def symbol(self) -> str:
@@ -222,12 +248,32 @@ class Lock:
         """All of the lock's own parameters, by name."""
         return {parameter.name: parameter.default for parameter in self.parameters} | dict(settings.parameters)
 
-    def value_of(self, settings: Settings, part: str) -> Profile | tuple[str, ...]:
+    def parse_sessions(self, word: str) -> SessionGrant | None:
+        """`active`, `local`, or one of them with operations: `active:hibernation,kexec`; nothing: none.
+
+        Raises UsageError.
+        """
+        kind, colon, operations = word.strip().partition(":")
+        if not kind and not colon:
+            return None
+        try:
+            sessions = Sessions(kind.strip().lower())
+        except ValueError:
+            raise UsageError(
+                f"'{kind}' says not which sessions: expected active or local", hint=nearest(kind, Sessions)
+            ) from None
+        named = self.parse_operations(operations)
+        if colon and not named:
+            raise UsageError(f"no operations follow '{kind}:'", hint=f"without the colon it is all: {kind}")
+        return SessionGrant(sessions, () if len(named) == len(self.operations) else named)
+
+    def value_of(self, settings: Settings, part: str) -> Profile | str | tuple[str, ...]:
         """What an option of the lock (config/options.py) is set to."""
-        values: dict[str, Profile | tuple[str, ...]] = {
+        values: dict[str, Profile | str | tuple[str, ...]] = {
             "profile": settings.profile,
             "block": settings.block,
             "allow": settings.allow,
+            "allow-session": str(settings.session or ""),
         }
         return values[part] if part in values else self.parameter_values(settings)[part]
 
@@ -237,8 +283,9 @@ class Lock:
         block: Iterable[str] = (),
         allow: Iterable[str] = (),
         parameters: Mapping[str, tuple[str, ...]] | None = None,
+        session: str = "",
     ) -> Settings:
-        """Checked settings. Raises UsageError if an operation is in both lists, or a tracer is given lists."""
+        """Checked settings. Raises UsageError if an operation is granted and blocked, or a tracer is given lists."""
         blocked, allowed = self.parse_operations(block), self.parse_operations(allow)
         if self.is_tracer and (blocked or allowed):
             raise UsageError(f"{self.name} traces only: it has no block or allow list")
@@ -248,6 +295,13 @@ class Lock:
                 f"{self.name}: {', '.join(both)} is in both the block and the allow list",
                 hint="take it out of one of them",
             )
+        granted = self.parse_sessions(session)
+        for name in granted.operations if granted else ():
+            if name in blocked:
+                raise UsageError(
+                    f"{self.name}: {name} is blocked for everyone, and granted to sessions",
+                    hint="take it out of one of them",
+                )
         given = parameters or {}
         own = tuple((p.name, given[p.name]) for p in self.parameters if given.get(p.name, ()) not in ((), p.default))
-        return Settings(profile, blocked, allowed, own)
+        return Settings(profile, blocked, allowed, own, granted)

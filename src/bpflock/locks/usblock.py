@@ -88,6 +88,7 @@ USBLOCK = Lock(
         "@network": ("net", "wireless"),
     },
     selector=selector,
+    for_sessions=False,  # a device that is plugged in is no task's
 )
 
 

@@ -33,7 +33,8 @@ class CgroupEntry:
     profile: Profile
 
 
-def _mount() -> Path:
+def mount() -> Path:
+    """Where the unified hierarchy is mounted. Raises BpflockError."""
     for path in MOUNTS:
         if (path / "cgroup.controllers").exists():
             return path
@@ -46,13 +47,13 @@ def cgroup_id(path_or_id: str) -> int:
     """The id of a cgroup: a number, a directory below the cgroup mount, or a path relative to it."""
     if path_or_id.isdecimal():
         return int(path_or_id)
-    mount = _mount()
+    top = mount()
     path = Path(path_or_id)
-    if mount not in (path, *path.parents):
-        path = mount / path_or_id.lstrip("/")
+    if top not in (path, *path.parents):
+        path = top / path_or_id.lstrip("/")
     try:
         if not (path / "cgroup.procs").exists():
-            raise UsageError(f"{path} is not a cgroup", hint=f"give a directory below {mount}")
+            raise UsageError(f"{path} is not a cgroup", hint=f"give a directory below {top}")
         return path.stat().st_ino
     except OSError as error:
         raise UsageError(f"cannot read the cgroup {path}: {os.strerror(error.errno or errno.EIO)}") from error
@@ -61,10 +62,10 @@ def cgroup_id(path_or_id: str) -> int:
 def _paths() -> dict[int, str]:
     """All cgroups: path by id."""
     try:
-        mount = _mount()
+        top = mount()
     except BpflockError:
         return {}
-    return {Path(path).stat().st_ino: path for path, _, _ in os.walk(mount)}
+    return {Path(path).stat().st_ino: path for path, _, _ in os.walk(top)}
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ def test_lock_with_flags(bpflock: Run, enforcer: FakeEnforcer) -> None:
         (
             "kimglock",
             Settings(Profile.BASELINE, ("kexec", "msr"), ("debugfs",)),
-            {"profile": "command line", "block": "command line", "allow": "command line"},
+            {"profile": "command line", "block": "command line", "allow": "command line", "allow-session": "default"},
         )
     ]
     assert result.out == (
@@ -50,6 +50,7 @@ def test_lock_takes_what_flags_do_not_say_from_the_configuration(
                 "profile": "command line",
                 "block": f"{etc}/bpflock.yaml:2",
                 "allow": "environment BPFLOCK_KIMGLOCK_ALLOW",
+                "allow-session": "default",
             },
         )
     ]

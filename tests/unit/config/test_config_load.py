@@ -58,6 +58,7 @@ def test_an_absent_configuration_directory_is_no_error(monkeypatch: pytest.Monke
 _VALUES = {
     **{f"{name}-profile": "baseline" for name, lock in LOCKS.items() if not lock.is_tracer},
     **{f"{name}-{part}": lock.operations[0].name for name, lock in LOCKS.items() for part in ("block", "allow")},
+    **{f"{name}-allow-session": "local" for name, lock in LOCKS.items() if lock.for_sessions},
     "rootfslock-path": "/srv",
     "rootfslock-except": "/srv/a,/srv/b",
     "exec-snoop": "all",
@@ -158,6 +159,7 @@ def test_each_part_of_a_lock_has_its_own_origin(etc: Path) -> None:
         "profile": "environment BPFLOCK_KMODLOCK_PROFILE",
         "block": f"{etc}/bpflock.yaml:1",
         "allow": "command line",
+        "allow-session": "default",
     }
 
 
@@ -383,6 +385,7 @@ def test_lists_of_its_own_change_a_level(etc: Path) -> None:
         "profile": "level baseline (environment BPFLOCK_LEVEL)",
         "block": "command line",
         "allow": "default",
+        "allow-session": "default",
     }
 
 

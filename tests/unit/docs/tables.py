@@ -26,6 +26,8 @@ def _values(option: Option) -> str:
         return "yes or no"
     if option.kind is Kind.OPERATIONS and option.lock:
         return f"[operations](#lists-of-operations) of {option.lock.name}"
+    if option.part == "allow-session":
+        return f"{_code(option.choices)}, or with [operations](#lists-of-operations): `active:LIST`"
     return _code(option.choices) if option.choices else option.metavar
 
 

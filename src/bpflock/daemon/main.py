@@ -229,7 +229,10 @@ class _Daemon:
             self._tell(problem, Level.ERROR)
 
     def _keep_sessions(self) -> None:
-        problem = self._sessions.keep()
+        try:
+            problem = self._sessions.keep()
+        except BpflockError as error:
+            problem = _explain(error)
         if self._health.report("logind", problem):
             self._tell(problem or "systemd-logind answers", Level.WARNING if problem else Level.INFO)
 

@@ -231,6 +231,22 @@ CASES: tuple[Bad, ...] = (
         "kimglock-block: DIR/bpflock.yaml:1, kimglock-allow: DIR/bpflock.yaml:2",
     ),
     _main(
+        "sessions that nobody is in",
+        "kimglock-allow-session: remote:kexec\n",
+        "DIR/bpflock.yaml:1:25: kimglock-allow-session: 'remote' says not which sessions: expected active or local",
+    ),
+    _main(
+        "operation granted to sessions and blocked",
+        "kimglock-block: kexec,msr\nkimglock-allow-session: active:msr\n",
+        "kimglock: msr is blocked for everyone, and granted to sessions",
+        "kimglock-block: DIR/bpflock.yaml:1, kimglock-allow-session: DIR/bpflock.yaml:2",
+    ),
+    _main(
+        "sessions that may plug in devices",
+        "usblock-allow-session: active\n",
+        "DIR/bpflock.yaml:1:1: there is no option 'usblock-allow-session'",
+    ),
+    _main(
         "operation and its group in both lists",
         'kmodlock-block: "@modules"\nkmodlock-allow: load_module\n',
         "kmodlock: load_module is in both the block and the allow list",

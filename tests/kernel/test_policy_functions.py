@@ -20,7 +20,7 @@ from bpflock.policy.tables import CompileError
 from .conftest import Locks
 from .tools import ROOT, Cli, pinned
 
-HERE, FILES = Path("/tmp/login"), Path("/tmp/login-files")
+HERE, FILES, NOEXEC = Path("/tmp/login"), Path("/tmp/login-files"), Path("/tmp/login-noexec")
 LOGIN, LIBRARY = HERE / "mylogin", HERE / "libusers.so.1"
 SHADOW, PASSWD = "/etc/shadow", "/etc/passwd"
 EXAMPLE = ROOT / "examples/policy.d/login.bpfbox"
@@ -83,6 +83,9 @@ def engine(all_locks: Locks) -> Iterator[Engine]:
     """Without a policy yet."""
     shutil.rmtree(HERE, ignore_errors=True)
     shutil.copytree(ROOT / "build/attack-login", HERE)
+    NOEXEC.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec", "tmpfs", NOEXEC], check=True)
+    shutil.copy(LIBRARY, NOEXEC)
     FILES.mkdir(exist_ok=True)
     for name in ("one", "two", "three", "four"):
         (FILES / name).write_text(name)
@@ -279,6 +282,12 @@ def test_other_ways_to_name_a_function(engine: Engine) -> None:
         ('#[kfunc "vfs_opne"] fs("/a", read)', "the kernel has no function 'vfs_opne'", "vfs_open"),
         ('#![profile "/tmp/login/*"]\n#[func "main"] fs("/a", read)', "cannot be told in advance", "without wildcards"),
         ('#![profile "/tmp/login/none"]\n#[func "main"] fs("/a", read)', "no such file", "in place"),
+        # The last is refused when the first has its probe already.
+        (
+            f'#[func "main"] fs("/a", read)\n#[func "find_user" ("{NOEXEC}/{LIBRARY.name}")] fs("/a", read)',
+            "Operation not permitted",
+            "mount options",
+        ),
     ],
 )
 def test_what_cannot_be_found_is_refused(rule: str, message: str, hint: str, engine: Engine) -> None:

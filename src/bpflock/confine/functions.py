@@ -9,6 +9,7 @@ import contextlib
 import mmap
 import os
 import platform
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -145,15 +146,12 @@ def _require_kernel_function(name: str) -> None:
     """Raises UsageError for what is no function of the kernel that programs can be attached to."""
     if KernelTypes.load().has_function(name):
         return
-    symbols = set()
-    for line in _SYMBOLS.read_text().splitlines():
-        word = line.split()
-        if len(word) == 3 and word[1] in "tT":
-            symbols.add(word[2])
+    # There are more than a hundred thousand: only those that begin alike are looked at.
+    pattern = rb"^\S+ [tT] (%s\S*)$" % re.escape(name[:2].encode())
+    symbols = {found.decode() for found in re.findall(pattern, _SYMBOLS.read_bytes(), re.MULTILINE)}
     if name in symbols:
         raise UsageError(f"{name} of the kernel cannot be probed: there is no type information of it")
-    # There are more than a hundred thousand.
-    likely = sorted(known for known in symbols if known[:2] == name[:2] and abs(len(known) - len(name)) < 3)
+    likely = sorted(known for known in symbols if abs(len(known) - len(name)) < 3)
     hint = nearest(name, likely) if likely else "see /proc/kallsyms"
     raise UsageError(f"the kernel has no function '{name}': it may be inlined, or part of a module", hint=hint)
 
@@ -181,11 +179,17 @@ def attached(base: Path, probes: Mapping[Probe, Origin | None]) -> Iterator[None
                     of_files = of_files or stack.enter_context(_programs(tasks))
                     _attach_file(of_files, place, probe, made)
                 except (BpflockError, OSError) as error:
-                    reason = error.message if isinstance(error, BpflockError) else error.strerror
+                    if isinstance(error, BpflockError):
+                        reason, hint = f"{probe}: {error.message}", error.hint
+                    else:
+                        reason, hint = (
+                            f"{probe}: {error.strerror}",
+                            "can the file be executed? Look at its mount options",
+                        )
                     origin = probes[probe]
                     if origin is None:
-                        raise BpflockError(f"{probe}: {reason}") from error
-                    raise CompileError(origin, f"{probe}: {reason}") from error
+                        raise BpflockError(reason, hint=hint) from error
+                    raise CompileError(origin, reason, hint=hint) from error
         yield
     except BaseException:
         for path in made:

@@ -23,7 +23,7 @@ ATTACK := build/attack
 CHECKED := $(wildcard src/bpflock vm bench tests)
 LSM := /sys/kernel/security/lsm
 
-.PHONY: help build run test lint unit kernel-test image-test bench man wheel clean
+.PHONY: help build run test lint unit kernel-test image-test bench man container wheel clean
 
 help: ## list the targets
 	@sed -En 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -94,7 +94,7 @@ kernel-test: build ## tests on real kernels, in virtual machines
 	@$(BIN)/python -m vm.suite $(if $(FORCE),--force) \
 		$(if $(filter command environment,$(firstword $(origin KERNEL))),--kernel $(KERNEL)) -- $(TESTS)
 
-image-test: build ## tests under systemd, in a virtual machine
+image-test: build ## tests under systemd and with containers, in a virtual machine
 	@scripts/setup vm image
 	@$(MAKE) -s wheel | tail -1
 	@$(BIN)/python -m vm.suite --image $(if $(FORCE),--force) \
@@ -111,6 +111,11 @@ man: build ## manual pages and completion scripts in build/, for the wheel
 	@$(BIN)/bpflock completion bash >build/completion/bash/bpflock
 	@$(BIN)/bpflock completion zsh >build/completion/zsh/_bpflock
 	@$(BIN)/bpflock completion fish >build/completion/fish/bpflock.fish
+
+container: wheel ## wheels in build/wheels, and how to build the container image from them
+	@rm -rf build/wheels
+	@$(PIP) wheel -q -w build/wheels --find-links dist "$$(ls -t dist/bpflock-*.whl | head -1)[session]"
+	@echo 'podman build -t bpflock -f deploy/container/Containerfile build/wheels'
 
 wheel: build man ## a wheel in dist/
 	$(PIP) wheel --no-deps --no-build-isolation -w dist .

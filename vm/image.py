@@ -47,7 +47,7 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 _RELEASES = {"bookworm": "3.11", "trixie": "3.13"}
 _SIZE = "3G"
 # Raise it if what this module does to the tree changes.
-_VERSION = 2
+_VERSION = 4
 # What no test looks at.
 _EXCLUDED = ("usr/share/doc", "usr/share/locale", "usr/share/man")
 _DROPPED = ("var/cache/apt", "var/lib/apt/lists")
@@ -196,6 +196,7 @@ def _drop(tree: Path) -> None:
 
 # In the tree's root, apart from this machine: Podman wants /proc, /sys, /run and a /tmp of its own.
 _IMPORT = f"""set -e
+mount --bind "$1" "$1" # its root has to be a mount
 cd "$1"
 mount -t proc proc proc
 mount --rbind /sys sys
@@ -228,7 +229,8 @@ def wheels() -> Path:
     Below the repository, so that the guest sees it; downloaded again when the requirements change.
     """
     with (_REPOSITORY / "pyproject.toml").open("rb") as file:
-        requirements: list[str] = tomllib.load(file)["project"]["dependencies"]
+        project = tomllib.load(file)["project"]
+    requirements: list[str] = [*project["dependencies"], *project["optional-dependencies"]["session"]]
     directory = _REPOSITORY / "build" / "image-wheels"
     stamp, wanted = directory / "requirements", "\n".join([release(), *requirements])
     if stamp.is_file() and stamp.read_text() == wanted:

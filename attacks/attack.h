@@ -47,6 +47,7 @@ extern const struct attack netlock_attacks[];
 extern const struct attack rootfslock_attacks[];
 extern const struct attack sysfslock_attacks[];
 extern const struct attack guard_attacks[];
+extern const struct attack policy_attacks[];
 
 extern char message[1024]; /* the line */
 extern bool keep; /* --keep: leave the effect in place */

@@ -20,24 +20,10 @@
  */
 #include "common.bpf.h"
 
+#include "syscall.bpf.h"
+
 #define CAP_SYS_ADMIN 21
 
-#define CLONE_NEWTIME 0x00000080
-#define CLONE_NEWNS 0x00020000
-#define CLONE_NEWCGROUP 0x02000000
-#define CLONE_NEWUTS 0x04000000
-#define CLONE_NEWIPC 0x08000000
-#define CLONE_NEWUSER 0x10000000
-#define CLONE_NEWPID 0x20000000
-#define CLONE_NEWNET 0x40000000
-#define CLONE_EMPTY_MNTNS (1ULL << 37) /* of clone3(); since 7.1 */
-#define UNSHARE_EMPTY_MNTNS 0x00100000 /* of unshare() */
-#define OPEN_TREE_NAMESPACE 2
-#define FSMOUNT_NAMESPACE 2
-
-#define CLONE_NEW \
-	(CLONE_NEWTIME | CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | \
-	 CLONE_NEWNET | CLONE_EMPTY_MNTNS)
 #define BIT(op) (1U << (op))
 #define TYPES (NSLOCK_TIME + 1) /* operations that are types: those below */
 #define ALL_TYPES (BIT(TYPES) - 1)
@@ -45,114 +31,6 @@
 struct user_namespace;
 
 const volatile enum nslock_op operations; /* their names, for user space */
-
-/* The system call that the task is in. */
-struct call {
-	u32 number;
-	u64 first, second, third; /* arguments */
-};
-
-/* These three have the same numbers everywhere. */
-#define NR_OPEN_TREE 428
-#define NR_FSMOUNT 432
-#define NR_OPEN_TREE_ATTR 467
-
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-struct thread_info___x86 {
-	u32 status;
-};
-struct task_struct___x86 {
-	struct thread_info___x86 thread_info;
-};
-struct pt_regs___x86 {
-	unsigned long bx, cx, dx, si, di, orig_ax;
-};
-struct thread_info___arm64 {
-	unsigned long flags;
-};
-struct task_struct___arm64 {
-	struct thread_info___arm64 thread_info;
-};
-struct pt_regs___arm64 {
-	u64 regs[31];
-	u64 orig_x0;
-	s32 syscallno;
-};
-#pragma clang attribute pop
-
-#if defined(__TARGET_ARCH_x86)
-
-#define NR_UNSHARE 272
-#define NR_SETNS 308
-#define NR_UNSHARE_32 310
-#define NR_SETNS_32 346
-#define NR_X32 0x40000000
-#define TS_COMPAT 2
-
-static __always_inline bool decode(struct task_struct *task, struct call *call)
-{
-	struct pt_regs___x86 *regs = (void *)bpf_task_pt_regs(task);
-
-	call->number = (u32)regs->orig_ax & ~NR_X32;
-	/* First what any of the tables could mean: all other calls leave here. */
-	if (likely(call->number != NR_UNSHARE && call->number != NR_SETNS && call->number != NR_UNSHARE_32 &&
-		   call->number != NR_SETNS_32 && call->number != NR_OPEN_TREE && call->number != NR_FSMOUNT &&
-		   call->number != NR_OPEN_TREE_ATTR))
-		return false;
-	if (((struct task_struct___x86 *)task)->thread_info.status & TS_COMPAT) {
-		/* int $0x80 and the 32-bit sysenter, from a task of whichever width. */
-		call->first = (u32)regs->bx;
-		call->second = (u32)regs->cx;
-		call->third = (u32)regs->dx;
-		if (call->number == NR_UNSHARE_32)
-			call->number = NR_UNSHARE;
-		else if (call->number == NR_SETNS_32)
-			call->number = NR_SETNS;
-		else if (call->number == NR_UNSHARE || call->number == NR_SETNS)
-			return false; /* another call's number */
-		return true;
-	}
-	call->first = regs->di;
-	call->second = regs->si;
-	call->third = regs->dx;
-	return call->number != NR_UNSHARE_32 && call->number != NR_SETNS_32;
-}
-
-#elif defined(__TARGET_ARCH_arm64)
-
-#define NR_UNSHARE 97
-#define NR_SETNS 268
-#define NR_UNSHARE_32 337
-#define NR_SETNS_32 375
-#define TIF_32BIT 22
-
-static __always_inline bool decode(struct task_struct *task, struct call *call)
-{
-	struct pt_regs___arm64 *regs = (void *)bpf_task_pt_regs(task);
-
-	call->number = regs->syscallno;
-	if (likely(call->number != NR_UNSHARE && call->number != NR_SETNS && call->number != NR_UNSHARE_32 &&
-		   call->number != NR_SETNS_32 && call->number != NR_OPEN_TREE && call->number != NR_FSMOUNT &&
-		   call->number != NR_OPEN_TREE_ATTR))
-		return false;
-	call->first = regs->orig_x0;
-	call->second = regs->regs[1];
-	call->third = regs->regs[2];
-	if (((struct task_struct___arm64 *)task)->thread_info.flags & 1UL << TIF_32BIT) {
-		if (call->number == NR_UNSHARE_32)
-			call->number = NR_UNSHARE;
-		else if (call->number == NR_SETNS_32)
-			call->number = NR_SETNS;
-		else if (call->number == NR_UNSHARE || call->number == NR_SETNS)
-			return false;
-		return true;
-	}
-	return call->number != NR_UNSHARE_32 && call->number != NR_SETNS_32;
-}
-
-#else
-#error "how does this machine number its system calls?"
-#endif
 
 static __always_inline u32 types_of(u64 flags)
 {
@@ -256,6 +134,7 @@ int BPF_PROG(nslock_userns_create, const struct cred *cred, int ret)
 SEC("lsm/capable")
 int BPF_PROG(nslock_capable, const struct cred *cred, struct user_namespace *ns, int cap, unsigned int opts, int ret)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct call call = {};
 	u32 types;
 
@@ -263,7 +142,7 @@ int BPF_PROG(nslock_capable, const struct cred *cred, struct user_namespace *ns,
 		return ret;
 	if (likely(cap != CAP_SYS_ADMIN))
 		return 0;
-	if (likely(!decode(bpf_get_current_task_btf(), &call)))
+	if (likely(!is_namespace_call(call_number(task))) || !decode_call(task, &call))
 		return 0;
 	if (call.number == NR_SETNS) {
 		types = types_of((u32)call.second);

@@ -28,7 +28,7 @@
  *
  * Not done here: searching a directory needs no right. What was mapped before the policy stays mapped.
  */
-#include "policy.bpf.h"
+#include "policy_calls.bpf.h"
 
 #define S_IFMT 00170000
 #define S_IFDIR 0040000
@@ -51,23 +51,6 @@
 #define F_SETFL 4
 
 const volatile struct policy_detail detail_type; /* in BTF, for user space */
-
-/* For counters and the limiter: the lowest access asked for. */
-static __always_inline u32 operation_of(u32 access)
-{
-	u32 number = 0;
-
-	access &= -access;
-	if (access & 0xff00)
-		number |= 8;
-	if (access & 0xf0f0)
-		number |= 4;
-	if (access & 0xcccc)
-		number |= 2;
-	if (access & 0xaaaa)
-		number |= 1;
-	return number;
-}
 
 /*
  * The label of a file and, if a profile is given, its rights on it, into scratch: from what is kept for the inode if
@@ -102,30 +85,12 @@ static __always_inline void look_up(struct policy_scratch *scratch, struct vfsmo
 	if (!holds)
 		walk_label(scratch, task, mnt, dentry);
 	policy_rights_of(scratch);
-	if (inode && scratch->label < LABEL_BAD)
+	if (inode && scratch->label < LABEL_BAD) {
+		/* What is of a process has further rights: nothing is settled by these alone. */
+		if (is_of_process(inode))
+			scratch->profile = 0;
 		keep_label(inode, mnt, dentry, scratch);
-}
-
-/* The thread and its process are tainted from now on: enforced. */
-static __always_inline void taint(struct policy_task *subject)
-{
-	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
-	struct policy_task *of_process = bpf_task_storage_get(&policy_tasks, leader, 0, 0);
-
-	__sync_fetch_and_or(&subject->flags, TASK_ENFORCED | TASK_TAINTED);
-	if (of_process)
-		__sync_fetch_and_or(&of_process->flags, TASK_ENFORCED | TASK_TAINTED);
-}
-
-/* Whether the subject is enforced. Taint belongs to the process: other threads notice it here. */
-static __always_inline bool enforced(struct policy_task *subject)
-{
-	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
-	struct policy_task *of_process = bpf_task_storage_get(&policy_tasks, leader, 0, 0);
-
-	if (of_process && of_process->profile == subject->profile && of_process->flags & TASK_ENFORCED)
-		__sync_fetch_and_or(&subject->flags, of_process->flags & (TASK_ENFORCED | TASK_TAINTED));
-	return subject->flags & TASK_ENFORCED;
+	}
 }
 
 /*
@@ -141,13 +106,6 @@ __noinline u32 policy_judge(struct policy_task *subject, struct policy_scratch *
 
 	if (!subject || !scratch)
 		return REASON_DENIED_NO_MEMORY;
-	if (subject->profile == POLICY_CANARY) {
-		struct bpflock_counter *counter = counter_of(OP_CANARY);
-
-		if (counter)
-			__sync_fetch_and_add(&counter->denied, 1);
-		return REASON_DENIED_CANARY;
-	}
 	/* Without tables nothing can be allowed. */
 	if (!cell(policy_generation, 0))
 		return REASON_DENIED_NO_MEMORY;
@@ -178,6 +136,11 @@ __noinline u32 policy_judge(struct policy_task *subject, struct policy_scratch *
 		.label = label,
 		.access = access & scratch->rights.taint,
 	};
+	if (scratch->request.kind) {
+		scratch->detail.kind = KIND_PROC;
+		scratch->detail.peer = scratch->request.peer;
+		scratch->detail.who = scratch->request.who;
+	}
 	was_enforced = subject->flags & TASK_ENFORCED || enforced(subject);
 	if (scratch->detail.access && !(subject->flags & TASK_TAINTED)) {
 		/* What taints is itself allowed, unless the subject was enforced already. */
@@ -204,6 +167,8 @@ static __noinline int decide_path(struct policy_task *subject, struct vfsmount *
 	bool own = false;
 	u32 told;
 
+	if (is_canary(subject))
+		return answer_policy_canary(subject, query->type);
 	if (!scratch)
 		return -EPERM;
 	look_up(scratch, mnt, dentry, inode, subject->profile);
@@ -212,11 +177,12 @@ static __noinline int decide_path(struct policy_task *subject, struct vfsmount *
 
 		own = kept && kept->owner && kept->owner == subject->process;
 	}
+	scratch->request.kind = 0;
+	if (unlikely(inode && is_of_process(inode)))
+		add_proc(subject, scratch, inode, query->access);
 	told = policy_judge(subject, scratch, query->access, own, inode && (u64)inode == subject->exe);
 	if (likely(!told))
 		return 0;
-	if (told == REASON_DENIED_CANARY)
-		return -ECANCELED;
 	start_from(scratch, mnt, dentry);
 	policy_tell(query, scratch, told, true);
 	return denies(told) ? -EPERM : 0;
@@ -256,7 +222,7 @@ static __always_inline int decide_known(struct policy_task *subject, struct task
 
 	if (likely(settled(subject, task, mnt, dentry, inode, access)))
 		return 0;
-	query.op = operation_of(access);
+	query.op = bit_number(access);
 	query.object = inode->i_ino;
 	return decide_path(subject, mnt, dentry, inode, &query);
 }
@@ -280,7 +246,7 @@ static __always_inline int decide_name(struct vfsmount *mnt, struct dentry *dent
 
 	if (likely(!subject))
 		return 0;
-	query.op = operation_of(access);
+	query.op = bit_number(access);
 	query.object = name_of(dentry);
 	return decide_path(subject, mnt, dentry, 0, &query);
 }
@@ -295,12 +261,18 @@ int BPF_PROG(policy_task_alloc, struct task_struct *child, unsigned long flags, 
 	subject = confined(bpf_get_current_task_btf());
 	if (likely(!subject))
 		return 0;
+	if (flags & CLONE_NEW) {
+		ret = decide_operation(EVENT_LSM_TASK_ALLOC, OPERATION_NAMESPACE, 0);
+		if (ret)
+			return ret;
+	}
 	inherited = bpf_task_storage_get(&policy_tasks, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!inherited)
 		return -EAGAIN;
 	inherited->profile = subject->profile;
 	inherited->flags = subject->flags;
 	inherited->exe = subject->exe;
+	inherited->canary = subject->canary;
 	/* The number of a new process is not given yet: see own_process(). A thread belongs to the same one. */
 	inherited->process = flags & CLONE_THREAD ? subject->process : 0;
 	/* The copy of a process is where the process was. */
@@ -462,6 +434,9 @@ int BPF_PROG(policy_file_open, struct file *file, int ret)
 	subject = confined(task);
 	if (likely(!subject))
 		return 0;
+	/* What mq_open(3) opens is of no path. */
+	if (unlikely(is_queue(file->f_inode)))
+		return decide_operation(EVENT_LSM_FILE_OPEN, OPERATION_IPC, file->f_inode->i_ino);
 	access = access_of_open(file);
 	if (unlikely(access & FILE_CREATE)) {
 		struct policy_label *kept = bpf_inode_storage_get(&policy_labels, file->f_inode, 0,
@@ -490,9 +465,14 @@ int BPF_PROG(policy_mmap_file, struct file *file, unsigned long reqprot, unsigne
 	if (ret)
 		return ret;
 	if (!file)
-		return 0;
-	if (prot & PROT_EXEC)
+		return prot & PROT_EXEC ? decide_operation(EVENT_LSM_MMAP_FILE, OPERATION_ANON_EXEC, 0) : 0;
+	if (prot & PROT_EXEC) {
 		access |= FILE_EXEC;
+		if (prot & PROT_WRITE && !(flags & MAP_SHARED))
+			ret = decide_operation(EVENT_LSM_MMAP_FILE, OPERATION_ANON_EXEC, 0);
+		if (ret)
+			return ret;
+	}
 	if (prot & PROT_WRITE && flags & MAP_SHARED && file->f_flags & O_APPEND)
 		access |= FILE_WRITE;
 	return access ? decide_file(file, EVENT_LSM_MMAP_FILE, access) : 0;
@@ -508,9 +488,15 @@ int BPF_PROG(policy_file_mprotect, struct vm_area_struct *vma, unsigned long req
 		return ret;
 	file = vma->vm_file;
 	if (!file)
-		return 0;
-	if (prot & PROT_EXEC)
+		return prot & PROT_EXEC ? decide_operation(EVENT_LSM_FILE_MPROTECT, OPERATION_ANON_EXEC, 0) : 0;
+	if (prot & PROT_EXEC) {
 		access |= FILE_EXEC;
+		/* A private mapping that was written to, or may be, is anonymous memory, whatever file it began with. */
+		if (!(vma->vm_flags & VM_SHARED) && (vma->anon_vma || prot & PROT_WRITE))
+			ret = decide_operation(EVENT_LSM_FILE_MPROTECT, OPERATION_ANON_EXEC, 0);
+		if (ret)
+			return ret;
+	}
 	if (prot & PROT_WRITE && vma->vm_flags & VM_SHARED && file->f_flags & O_APPEND)
 		access |= FILE_WRITE;
 	return access ? decide_file(file, EVENT_LSM_FILE_MPROTECT, access) : 0;
@@ -521,6 +507,8 @@ int BPF_PROG(policy_file_fcntl, struct file *file, unsigned int command, unsigne
 {
 	if (ret)
 		return ret;
+	if (unlikely(sets_owner(command)))
+		return decide_owner(file, EVENT_LSM_FILE_FCNTL, command == F_SETOWN, command == F_SETOWN_EX ? -1 : (int)argument);
 	if (command != F_SETFL || !(file->f_flags & O_APPEND) || argument & O_APPEND || !(file->f_mode & FMODE_WRITE))
 		return 0;
 	return decide_file(file, EVENT_LSM_FILE_FCNTL, FILE_WRITE);
@@ -529,7 +517,14 @@ int BPF_PROG(policy_file_fcntl, struct file *file, unsigned int command, unsigne
 SEC("lsm/file_ioctl")
 int BPF_PROG(policy_file_ioctl, struct file *file, unsigned int command, unsigned long argument, int ret)
 {
-	return ret ? ret : decide_file(file, EVENT_LSM_FILE_IOCTL, FILE_IOCTL);
+	if (ret)
+		return ret;
+	if (unlikely(command == FIOSETOWN || command == SIOCSPGRP)) {
+		ret = decide_owner(file, EVENT_LSM_FILE_IOCTL, false, -1);
+		if (ret)
+			return ret;
+	}
+	return decide_file(file, EVENT_LSM_FILE_IOCTL, FILE_IOCTL);
 }
 
 SEC("lsm/path_unlink")

@@ -72,8 +72,40 @@ struct policy_detail {
 	u16 family;
 	u16 port;
 	u8 addr[16];
-	u8 kind; /* enum policy_kind, 0 for files */
-	u8 pad[7];
+	u8 kind; /* enum policy_kind, 0 for files. Then `access` is a mask as for struct policy_object, but one number for signals and capabilities */
+	u8 who; /* what the other process is to the subject: 1 << enum policy_who */
+	u16 type;
+	u32 protocol;
+};
+
+/* What is asked of the rules on anything but files, and what they say. */
+struct policy_request {
+	u64 asked; /* accesses; the signal, the capability, the operation as a mask */
+	u64 allow; /* of those, what rules say */
+	u64 audit;
+	u64 taint;
+	u64 task; /* the subject's, and the other one */
+	u64 other;
+	u64 socket; /* struct sock; the inode of a file below procfs */
+	u64 name; /* an address that the task gave, copied by the kernel */
+	u32 generation;
+	u32 number; /* of the signal, of the capability */
+	u32 peer; /* tgid */
+	u32 label; /* of the executable of the peer, once it was needed */
+	u32 protocol;
+	u16 family;
+	u16 type;
+	u16 port;
+	u8 kind; /* enum policy_kind */
+	u8 who; /* 1 << enum policy_who */
+	u8 check; /* signal 0 */
+	u8 addressed; /* has an address and a port */
+	u8 silent; /* the kernel only asks what would be */
+	u8 by_exe; /* a rule needs the label */
+	u8 by_function; /* a rule depends on functions */
+	u8 labelled;
+	u8 pad[6];
+	u8 addr[16];
 };
 
 /* Of a walk under way. It belongs to one task, and only one hook at a time runs for a task. */
@@ -116,6 +148,7 @@ struct policy_scratch {
 	u32 pad;
 	struct policy_rights rights;
 
+	struct policy_request request;
 	struct policy_detail detail;
 };
 
@@ -817,6 +850,28 @@ __noinline u32 policy_tell(const struct query *query, struct policy_scratch *scr
 static __always_inline struct policy_scratch *scratch_of_task(void)
 {
 	return bpf_task_storage_get(&policy_scratches, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+}
+
+/* The thread and its process are tainted from now on: enforced. */
+static __always_inline void taint(struct policy_task *subject)
+{
+	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
+	struct policy_task *of_process = bpf_task_storage_get(&policy_tasks, leader, 0, 0);
+
+	__sync_fetch_and_or(&subject->flags, TASK_ENFORCED | TASK_TAINTED);
+	if (of_process)
+		__sync_fetch_and_or(&of_process->flags, TASK_ENFORCED | TASK_TAINTED);
+}
+
+/* Whether the subject is enforced. Taint belongs to the process: other threads notice it here. */
+static __always_inline bool enforced(struct policy_task *subject)
+{
+	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
+	struct policy_task *of_process = bpf_task_storage_get(&policy_tasks, leader, 0, 0);
+
+	if (of_process && of_process->profile == subject->profile && of_process->flags & TASK_ENFORCED)
+		__sync_fetch_and_or(&subject->flags, of_process->flags & (TASK_ENFORCED | TASK_TAINTED));
+	return subject->flags & TASK_ENFORCED;
 }
 
 #endif

@@ -32,8 +32,10 @@ struct policy_frames {
 struct policy_task {
 	u32 profile; /* 0: not confined (any more) */
 	u32 flags;
+	u32 canary; /* of a canary: enum bpflock_event_type that it is denied; it passes all else */
 	u32 next_profile; /* what it will be when the exec under way succeeds */
 	u32 next_flags;
+	u32 reserved;
 	u64 exe; /* inode of its executable */
 	u64 process; /* tells processes apart, for files that they created */
 	struct policy_frames user;

@@ -173,7 +173,7 @@ def test_allowed_by_rule_goes_on_working(engine: Engine, all_locks: Locks) -> No
 @pytest.mark.parametrize(
     "refused",
     [
-        Rule(CapabilityObject(frozenset({1})), Effect.ALLOW, Origin("a.bpfbox", 3, 5)),
+        Rule(CapabilityObject(frozenset({64})), Effect.ALLOW, Origin("a.bpfbox", 3, 5)),
         Rule(FileObject("/x", READ), Effect.ALLOW, Origin("a.bpfbox", 3, 5), (Function("f"),)),
         Rule(FileObject("/x/../y", READ), Effect.ALLOW, Origin("a.bpfbox", 3, 5)),
     ],

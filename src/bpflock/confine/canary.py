@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proof that the engine's programs fire: a child that is denied everything tries each hook.
+"""Proof that the engine's programs fire: a child tries each hook, and is denied by that hook alone.
 
-What it tries would change only a file system of its own, which nobody else sees and which goes with it.
+Were it not denied, what it tries would change nothing but what is made for it and goes with it: a file system that
+nobody else sees, sockets, IPC objects.
 """
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -12,10 +14,12 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from bpflock.errors import BpflockError
-from bpflock.kernel._libbpf import lib
+from bpflock.kernel._libbpf import ffi, lib
 from bpflock.kernel.bpf import Map
+from bpflock.kernel.btf import ObjectTypes
 from bpflock.kernel.host import mount_detached, syscall
 
 _CANARY = 0xFFFFFFFF  # POLICY_CANARY of bpf/policy.bpf.h
@@ -23,6 +27,20 @@ _ENFORCED = 1  # TASK_ENFORCED
 _PAGE = mmap.PAGESIZE
 _PROT_READ_EXEC = mmap.PROT_READ | mmap.PROT_EXEC
 _FIONREAD = 0x541B
+_AT_FDCWD = -100
+_FSPICK_EMPTY_PATH = 8
+_FSCONFIG_CMD_RECONFIGURE = 7
+_MOVE_MOUNT_EMPTY_PATHS = 0x44
+_MNT_EXPIRE = 4
+_MS_BIND = 4096
+_NO_SUCH_COMMAND = 60
+_USER_MODE_ONLY = 1  # of userfaultfd(2)
+_READ_IMPLIES_EXEC = 0x0400000
+_CLONE_NEWUSER = 0x10000000
+_THREAD_KEYRING = -1
+_IPC_PRIVATE, _IPC_CREAT, _IPC_RMID, _IPC_STAT = 0, 0o1000, 0, 2
+# An event of perf that counts nothing: type SOFTWARE, size, config DUMMY.
+_PERF_DUMMY = struct.pack("=IIQ", 1, 64, 9) + bytes(48)
 # These decide nothing by themselves, or only for an exec that is allowed.
 WITHOUT_CANARY = frozenset({"lsm/bprm_creds_from_file", "lsm/bprm_committed_creds", "iter/task", "fexit/vfs_rename"})
 
@@ -36,6 +54,12 @@ class _Stage:
     writable: int
     address: int
     receiver: socket.socket
+    pair: tuple[socket.socket, socket.socket]
+    stream: socket.socket  # not bound
+    datagram: socket.socket
+    picked: int  # the file system, as fspick(2) gives it
+    queues: tuple[int, int, int]  # a SysV message queue, shared memory, semaphores; negative: the kernel has none
+    name: bytes  # of a POSIX message queue
 
     def path(self, name: str) -> str:
         return f"/proc/self/fd/{self.root}/{name}"
@@ -60,6 +84,61 @@ def _map(stage: _Stage) -> None:
     mmap.mmap(stage.readable, _PAGE, mmap.MAP_PRIVATE, _PROT_READ_EXEC).close()
 
 
+def _call(number: int, *arguments: object) -> int:
+    """Raises OSError."""
+    answer = syscall(number, *arguments)
+    if answer < 0:
+        raise OSError(-answer, os.strerror(-answer))
+    return answer
+
+
+def _text(text: bytes) -> Any:
+    return ffi.new("char[]", text)
+
+
+def _anonymous(_: _Stage) -> None:
+    """Whichever of the two the kernel has."""
+    try:
+        os.close(_call(lib.SYS_userfaultfd, _USER_MODE_ONLY))
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        os.close(_call(lib.SYS_io_uring_setup, 1, ffi.new("char[]", 120)))
+
+
+def _implied(_: _Stage) -> None:
+    before = _call(lib.SYS_personality, 0xFFFFFFFF)
+    _call(lib.SYS_personality, before | _READ_IMPLIES_EXEC)
+    try:
+        address = _call(lib.SYS_mmap, 0, _PAGE, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+        syscall(lib.SYS_munmap, address, _PAGE)
+    finally:
+        syscall(lib.SYS_personality, before)
+
+
+def _segment(_: _Stage) -> None:
+    _call(lib.SYS_shmctl, _call(lib.SYS_shmget, _IPC_PRIVATE, _PAGE, _IPC_CREAT | 0o600), _IPC_RMID, 0)
+
+
+def _queue(_: _Stage) -> None:
+    _call(lib.SYS_msgctl, _call(lib.SYS_msgget, _IPC_PRIVATE, _IPC_CREAT | 0o600), _IPC_RMID, 0)
+
+
+def _semaphore(_: _Stage) -> None:
+    _call(lib.SYS_semctl, _call(lib.SYS_semget, _IPC_PRIVATE, 1, _IPC_CREAT | 0o600), 0, _IPC_RMID, 0)
+
+
+def _stat_queue(stage: _Stage) -> None:
+    _call(lib.SYS_msgctl, stage.queues[0], _IPC_STAT, ffi.new("char[]", 256))
+
+
+def _named_queue(stage: _Stage) -> None:
+    name = _text(stage.name + b"-new")
+    os.close(_call(lib.SYS_mq_open, name, os.O_RDONLY | os.O_CREAT, 0o600, ffi.NULL))
+    _call(lib.SYS_mq_unlink, name)
+
+
+# In this order: the last ones would leave a process that cannot go on as before.
 _WAYS: dict[str, Callable[[_Stage], object]] = {
     "lsm/task_alloc": _fork,
     "lsm/bprm_check_security": lambda s: os.execve(s.path("program"), ["a"], {}),
@@ -81,7 +160,47 @@ _WAYS: dict[str, Callable[[_Stage], object]] = {
     "lsm/path_chmod": lambda s: os.fchmod(s.readable, 0o600),
     "lsm/path_chown": lambda s: os.fchown(s.readable, 0, 0),
     "lsm/inode_getattr": lambda s: os.stat("a", dir_fd=s.root),
+    "lsm/socket_create": lambda s: socket.socket(socket.AF_UNIX).close(),
+    "lsm/socket_bind": lambda s: s.datagram.bind(""),
+    "lsm/socket_listen": lambda s: s.stream.listen(),  # not bound: EINVAL
+    "lsm/socket_accept": lambda s: s.stream.accept(),  # does not listen: EINVAL
+    "lsm/socket_connect": lambda s: s.stream.connect("\0bpflock: nobody is there"),
+    "lsm/socket_sendmsg": lambda s: s.pair[0].send(b"x"),
+    "lsm/socket_recvmsg": lambda s: s.pair[1].recv(1, socket.MSG_DONTWAIT),
+    "lsm/socket_shutdown": lambda s: s.pair[0].shutdown(socket.SHUT_RD),
+    "lsm/task_kill": lambda s: os.kill(os.getpid(), 0),
+    "lsm/ptrace_access_check": lambda s: os.close(os.open(f"/proc/{os.getppid()}/environ", os.O_RDONLY)),
+    "lsm/capable": lambda s: os.chroot("/"),
+    "lsm/sb_mount": lambda s: _call(lib.SYS_mount, _text(b""), _text(b"/"), ffi.NULL, _MS_BIND, ffi.NULL),  # EINVAL
+    "lsm/sb_remount": lambda s: _call(lib.SYS_fsconfig, s.picked, _FSCONFIG_CMD_RECONFIGURE, ffi.NULL, ffi.NULL, 0),
+    "lsm/sb_umount": lambda s: _call(lib.SYS_umount2, _text(b"/"), _MNT_EXPIRE),  # of the root: EINVAL
+    "lsm/sb_pivotroot": lambda s: _call(lib.SYS_pivot_root, _text(b"/"), _text(b"/")),  # EBUSY
+    # Onto itself: EINVAL.
+    "lsm/move_mount": lambda s: _call(
+        lib.SYS_move_mount, s.root, _text(b""), s.root, _text(b""), _MOVE_MOUNT_EMPTY_PATHS
+    ),
+    "lsm/bpf": lambda s: _call(lib.SYS_bpf, _NO_SUCH_COMMAND, ffi.new("char[]", 8), 0),
+    "lsm/inode_init_security_anon": _anonymous,
+    "lsm/perf_event_open": lambda s: os.close(
+        _call(lib.SYS_perf_event_open, ffi.from_buffer(_PERF_DUMMY), 0, -1, -1, 0)
+    ),
+    "lsm/key_alloc": lambda s: _call(lib.SYS_keyctl, 0, _THREAD_KEYRING, 1, 0, 0),
+    "lsm/key_permission": lambda s: _call(lib.SYS_keyctl, 0, _THREAD_KEYRING, 1, 0, 0),
+    "lsm/ipc_permission": _stat_queue,
+    "lsm/msg_queue_alloc_security": _queue,
+    "lsm/shm_alloc_security": _segment,
+    "lsm/sem_alloc_security": _semaphore,
+    "lsm/msg_queue_msgctl": _stat_queue,
+    "lsm/shm_shmctl": lambda s: _call(lib.SYS_shmctl, s.queues[1], _IPC_STAT, ffi.new("char[]", 256)),
+    "lsm/sem_semctl": lambda s: _call(lib.SYS_semctl, s.queues[2], 0, _IPC_STAT, ffi.new("char[]", 256)),
+    "lsm/inode_create": _named_queue,
+    "lsm/inode_unlink": lambda s: _call(lib.SYS_mq_unlink, _text(s.name)),
+    "lsm/mmap_addr": _implied,
+    "lsm/userns_create": lambda s: _call(lib.SYS_unshare, _CLONE_NEWUSER),
+    "lsm/ptrace_traceme": lambda s: _call(lib.SYS_ptrace, 0, 0, 0, 0),
 }
+# The event of the denial, where it is not named as the hook is.
+_EVENTS = {"lsm/task_alloc": "LSM_PATH_MKDIR", "lsm/file_truncate": "LSM_PATH_TRUNCATE"}
 
 
 @contextlib.contextmanager
@@ -102,10 +221,30 @@ def _stage() -> Iterator[_Stage]:
             raise BpflockError(f"cannot map a file for the canary: {os.strerror(-address)}")
         stack.callback(syscall, lib.SYS_munmap, address, _PAGE)
         sender, receiver = socket.socketpair()
-        stack.enter_context(sender)
-        stack.enter_context(receiver)
+        pair = socket.socketpair()
+        stream, datagram = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        for each in (sender, receiver, *pair, stream, datagram):
+            stack.enter_context(each)
         socket.send_fds(sender, [b"x"], [readable])
-        yield _Stage(root, readable, writable, address, receiver)
+        pair[0].send(b"x")
+        picked = syscall(lib.SYS_fspick, root, _text(b""), _FSPICK_EMPTY_PATH)
+        if picked < 0:
+            raise BpflockError(f"cannot prepare the canary: {os.strerror(-picked)}")
+        stack.callback(os.close, picked)
+        queues = (
+            syscall(lib.SYS_msgget, _IPC_PRIVATE, _IPC_CREAT | 0o600),
+            syscall(lib.SYS_shmget, _IPC_PRIVATE, _PAGE, _IPC_CREAT | 0o600),
+            syscall(lib.SYS_semget, _IPC_PRIVATE, 1, _IPC_CREAT | 0o600),
+        )
+        stack.callback(syscall, lib.SYS_msgctl, queues[0], _IPC_RMID, 0)
+        stack.callback(syscall, lib.SYS_shmctl, queues[1], _IPC_RMID, 0)
+        stack.callback(syscall, lib.SYS_semctl, queues[2], 0, _IPC_RMID, 0)
+        name = b"bpflock-%d" % os.getpid()
+        named = syscall(lib.SYS_mq_open, _text(name), os.O_RDONLY | os.O_CREAT, 0o600, ffi.NULL)
+        if named >= 0:
+            os.close(named)
+            stack.callback(syscall, lib.SYS_mq_unlink, _text(name))
+        yield _Stage(root, readable, writable, address, receiver, pair, stream, datagram, picked, queues, name)
 
 
 def silent_hooks(hooks: tuple[str, ...], tasks: Map, count: Callable[[], int]) -> list[str]:
@@ -114,20 +253,20 @@ def silent_hooks(hooks: tuple[str, ...], tasks: Map, count: Callable[[], int]) -
     unknown = [hook for hook in hooks if hook not in _WAYS and hook not in WITHOUT_CANARY]
     if unknown:
         raise BpflockError(f"there is no canary for {', '.join(unknown)}")
-    tried = [hook for hook in hooks if hook in _WAYS]
+    tried = [hook for hook in _WAYS if hook in hooks]
+    events = ObjectTypes.load().enum("bpflock_event_type")
     with _stage() as stage, _Child(stage, tried) as child:
-        _confine(child.pid, tasks)
         silent = []
         for hook in tried:
+            _confine(child.pid, tasks, events["EVENT_" + _EVENTS.get(hook, hook.replace("/", "_").upper())])
             before = count()
-            child.step()
-            if count() == before:
+            if child.step() and count() == before:
                 silent.append(hook)
         return silent
 
 
-def _confine(pid: int, tasks: Map) -> None:
-    subject = struct.pack("=2I", _CANARY, _ENFORCED)  # struct policy_task begins with profile and flags
+def _confine(pid: int, tasks: Map, event: int) -> None:
+    subject = struct.pack("=3I", _CANARY, _ENFORCED, event)  # struct policy_task: profile, flags, canary
     fd = os.pidfd_open(pid)
     try:
         tasks.update(struct.pack("=i", fd), subject + bytes(tasks.value_size - len(subject)))
@@ -148,16 +287,23 @@ class _Child:
         try:
             for hook in hooks:
                 os.read(self._go[0], 1)
-                with contextlib.suppress(OSError):
+                answer = b"x"
+                try:
                     _WAYS[hook](stage)
-                os.write(self._done[1], b"x")
+                except OSError as error:
+                    if error.errno == errno.ENOSYS:
+                        answer = b"-"
+                os.write(self._done[1], answer)
         finally:
             os._exit(0)
 
-    def step(self) -> None:
+    def step(self) -> bool:
+        """Whether the kernel has the call at all: without it, nothing reaches the hook."""
         os.write(self._go[1], b"x")
-        if not os.read(self._done[0], 1):
+        answer = os.read(self._done[0], 1)
+        if not answer:
             raise BpflockError("the canary of the policy engine died")
+        return answer == b"x"
 
     def __enter__(self) -> "_Child":
         os.close(self._done[1])

@@ -20,8 +20,8 @@ from bpflock.kernel import host, pins
 from bpflock.kernel.bpf import Map, Object, build_of, iterate
 from bpflock.kernel.btf import KernelTypes, ObjectTypes
 from bpflock.locks.enforce import CONFIG_SECTION, Enforcer
-from bpflock.policy.model import FileObject, Origin, PolicySet
-from bpflock.policy.tables import OBJECT, RIGHTS, CompileError, Numbering, Tables, compile_policy
+from bpflock.policy.model import Origin, PolicySet
+from bpflock.policy.tables import OBJECT, RIGHTS, Numbering, Tables, compile_policy
 
 _GENERATIONS = 4  # GENERATIONS of bpf/policy.bpf.h
 _AUTOMATON_CELL = 4
@@ -131,7 +131,6 @@ class Engine:
         with self._enforcer.exclusive():
             before = _read_state()
             policy, source = change(before)
-            _require_enforceable(policy)
             numbering = before.numbering if before else Numbering()
             numbering.extend(policy)
             generation = before.generation + 1 if before else 1
@@ -255,19 +254,6 @@ class Engine:
     def _marked(self, base: Path) -> int:
         with Map.open(base / "marked") as marked:
             return int.from_bytes(marked.values()[:8], "little")
-
-
-def _require_enforceable(policy: PolicySet) -> None:
-    """Raises CompileError for the first rule that the kernel side does not know yet: no rule may be without effect."""
-    for profile in policy.profiles:
-        for rule in profile.rules:
-            if not isinstance(rule.object, FileObject):
-                kind = type(rule.object).__name__.removesuffix("Object").lower()
-                raise CompileError(
-                    rule.origin,
-                    f"{kind} rules cannot be enforced by this version",
-                    hint="it confines the use of files; all else is allowed",
-                )
 
 
 def _exists(hook: str) -> bool:

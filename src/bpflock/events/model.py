@@ -24,7 +24,8 @@ class PolicyDetail:
     profile: str
     label: int
     accesses: tuple[str, ...]
-    peer: int  # tgid of the other process, or 0
+    # What it was about if not a file: keys and values of the event, in their order. See docs/events.md.
+    about: tuple[tuple[str, str | int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,10 @@ def logfmt(entry: Entry) -> str:
         return _logfmt_other(entry)
     operation = f" operation={entry.operation}" if entry.reason else ""
     filename = f" filename={escape(entry.filename)}" if entry.filename is not None else ""
-    profile = f" profile={escape(entry.policy.profile.encode())}" if entry.policy else ""
+    profile = ""
+    if entry.policy:
+        about = "".join(f" {key}={value}" for key, value in entry.policy.about)
+        profile = f" profile={escape(entry.policy.profile.encode())}{about}"
     repeats = f" repeats={entry.repeats}" if entry.repeats else ""
     reason = f" reason={entry.reason}" if entry.reason else ""
     added = _logfmt_added(entry) if entry.execution or entry.ending else ""
@@ -127,7 +130,13 @@ def json_line(entry: Entry) -> str:
         return _json_other(entry)
     operation = f'"operation":"{entry.operation}",' if entry.reason else ""
     filename = f'"filename":{escape_json(entry.filename)},' if entry.filename is not None else ""
-    profile = f'"profile":{escape_json(entry.policy.profile.encode())},' if entry.policy else ""
+    profile = ""
+    if entry.policy:
+        about = "".join(
+            f'"{key}":{value},' if isinstance(value, int) else f'"{key}":"{value}",'
+            for key, value in entry.policy.about
+        )
+        profile = f'"profile":{escape_json(entry.policy.profile.encode())},{about}'
     repeats = f'"repeats":{entry.repeats},' if entry.repeats else ""
     reason = f'"reason":"{entry.reason}",' if entry.reason else ""
     added = _json_added(entry) if entry.execution or entry.ending else ""
@@ -205,6 +214,8 @@ def _people(entry: Entry, colours: dict[str, str]) -> str:
     verdict = f"{colours['red']}DENIED{off}" if entry.denied else f"{colours['green']}allow {off}"
     what = f"{entry.bpfprog:<12} {entry.op} ({entry.operation})" if entry.op != entry.operation else ""
     what = what or f"{entry.bpfprog:<12} {entry.op}"
+    if entry.policy and entry.policy.about:
+        what = f"{entry.bpfprog:<12} {' '.join([*(str(value) for _, value in entry.policy.about), entry.operation])}"
     return f"{clock} {verdict} {what}{filename}: {who} {parent}, {entry.reason}{repeats}"
 
 

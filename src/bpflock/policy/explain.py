@@ -14,7 +14,8 @@ from urllib.parse import unquote_to_bytes
 from bpflock.errors import UsageError
 from bpflock.policy.bpfbox import names
 from bpflock.policy.bpfbox.show import file_words, quoted, show_rule
-from bpflock.policy.evaluate import granted
+from bpflock.policy.evaluate import ProcRequest, granted
+from bpflock.policy.explain_objects import explain_request, request_of
 from bpflock.policy.model import Effect, FileAccess, FileObject, PolicySet, Profile, Rule
 from bpflock.policy.pattern import escape, matches
 
@@ -70,12 +71,28 @@ def explain(event: Mapping[str, str], policy: PolicySet) -> str:
     access = _access(event.get("operation", ""))
     who = f"{event.get('comm', '?')} (pid {event.get('pid', '?')})"
     lines = [
-        f"{who} wanted: {event.get('operation', '?')}{f' {path}' if path else ''}",
+        f"{who} wanted: {_wanted(event, path)}",
         f"profile: {named} ({profile.origin})",
     ]
+    request = request_of(event)
+    if request and not isinstance(request, ProcRequest):
+        return "\n".join([*lines, *explain_request(profile, request, reason)])
     if not path.startswith("/") or not access:
         return "\n".join([*lines, f"decided: {reason or 'allowed'}"])
+    if request:
+        # A file of a process is one by its path, too.
+        return "\n".join([*lines, *_decided(profile, path, access, reason), *explain_request(profile, request, reason)])
     return "\n".join([*lines, *_decided(profile, path, access, reason)])
+
+
+def _wanted(event: Mapping[str, str], path: str) -> str:
+    words = [event.get("kind", ""), *(event[key] for key in ("family", "type") if key in event)]
+    words.append(event.get("operation", "?"))
+    if "address" in event:
+        host = f"[{event['address']}]" if ":" in event["address"] else event["address"]
+        words.append(f"{host}:{event.get('port', '?')}")
+    words += [path, f"(process {event['peer']})" if "peer" in event else ""]
+    return " ".join(word for word in words if word)
 
 
 def _access(words: str) -> FileAccess:

@@ -116,8 +116,10 @@ class ProcObject:
 
 @dataclass(frozen=True)
 class NetObject:
-    """Sockets. `None` stands for any. Addresses and ports are those of the peer for connect and send, the own ones for
-    bind and listen; rules that name them never match other accesses."""
+    """Sockets, by what they are: the protocol of a TCP socket is TCP, whatever socket(2) was given. `None` is any.
+
+    Addresses and ports are those of the peer for connect and send, the own ones for bind and listen; rules that name
+    them never match other accesses."""
 
     access: NetAccess
     family: int | None  # AF_*

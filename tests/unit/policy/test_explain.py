@@ -65,6 +65,57 @@ def test_explanations(line: str, expected: list[str]) -> None:
         assert part in text
 
 
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (
+            "operation=connect kind=net family=inet type=stream protocol=tcp address=10.0.0.1 port=443",
+            ["net inet stream connect 10.0.0.1:443", 'net(inet, stream, connect, to="10.0.0.1/32", port=443)'],
+        ),
+        (
+            "operation=send kind=net family=inet6 type=dgram protocol=udp address=::1 port=53",
+            ["[::1]:53", 'would allow it: net(inet6, dgram, send, to="::1/128", port=53)', "with any data"],
+        ),
+        (
+            "operation=create kind=net family=netlink type=raw protocol=15",
+            ["net(netlink, raw, create)", "every socket"],
+        ),
+        (
+            "operation=sigterm kind=signal peer=9 who=child filename=/a",
+            ["signal(child, sigterm)", "near: p.bpfbox:3:1"],
+        ),
+        ("operation=check kind=signal peer=9 filename=/a%20b", ['signal("/a b", check)', "(process 9)"]),
+        ("operation=40 kind=signal peer=9", ["signal(any, 40)"]),
+        ("operation=attach kind=ptrace peer=9 filename=/x", ['ptrace("/x", attach)', "act as it"]),
+        ("operation=traced kind=ptrace peer=9 who=parent", ["ptrace(parent, traced)"]),
+        (
+            "operation=read kind=proc peer=9 who=self filename=/proc/9/maps",
+            ["proc(self, read)", 'fs("/proc/9/maps", read)'],
+        ),
+        ("operation=sys_admin kind=capability", ["capability(sys_admin)"]),
+        ("operation=mount kind=operation", ["only inside setup()", "operation(mount)"]),
+        ("operation=bpf kind=operation", ["this policy allows it: p.bpfbox:5:1"]),
+        ("operation=a kind=net family=b", ["decided: denied (policy)"]),
+    ],
+)
+def test_anything_but_files(keys: str, expected: list[str]) -> None:
+    policy = PolicySet(
+        parse(
+            """#![profile "/usr/bin/x"]
+#[func "setup"] operation(mount)
+signal(child, check)
+net(unix, any)
+operation(bpf)
+""",
+            "p.bpfbox",
+        )
+    )
+    line = f'msg="event=lsm_x {keys} pid=7 comm=x profile=/usr/bin/x retval=-1 reason=denied (policy)" bpfprog=policy'
+    text = explain(parse_event(line), policy)
+    for part in expected:
+        assert part in text, text
+
+
 def test_the_suggestion_allows_it() -> None:
     text = explain(parse_event(event("read|append", "/srv/[a]{b}%22%5C")), _POLICY)
     (line,) = [line for line in text.splitlines() if line.startswith("would allow it: ")]

@@ -35,6 +35,8 @@ _NET = {access.name.lower(): access for access in NetAccess if access.name}
 _PTRACE = {access.name.lower(): access for access in PtraceAccess if access.name}
 _OPERATION = {access.name.lower(): access for access in Operation if access.name}
 
+_DEFAULT_PROTOCOLS = {"stream": names.PROTOCOLS["tcp"], "dgram": names.PROTOCOLS["udp"], "seqpacket": 132}
+
 _Value = TypeVar("_Value")
 _Mask = TypeVar("_Mask", FileAccess, NetAccess, PtraceAccess)
 
@@ -115,7 +117,8 @@ def _request(kind: str, words: list[str]) -> Request:
 
 def _net(words: list[str]) -> NetRequest:
     family, kind, *rest = words
-    protocol = 0
+    # What the kernel takes where socket(2) is given none.
+    protocol = _DEFAULT_PROTOCOLS.get(kind.lower().removeprefix("sock_"), 0) if "inet" in family.lower() else 0
     if rest and rest[0] in names.PROTOCOLS:
         protocol = names.PROTOCOLS[rest.pop(0)]
     access, *endpoint = rest

@@ -27,7 +27,9 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 
 #ifndef F_SETSIG
 #define F_SETSIG 10
@@ -561,7 +563,8 @@ static enum result find_key(const char *arg)
 
 	(void)arg;
 	if (syscall(SYS_keyctl, KEYCTL_DESCRIBE, KEY_SPEC_USER_KEYRING, text, sizeof(text), 0) < 0)
-		return refused("keyctl(KEYCTL_DESCRIBE)");
+		/* What may not be looked up is said not to be there. */
+		return errno == ENOKEY ? denied("keyctl(KEYCTL_DESCRIBE): ENOKEY") : refused("keyctl(KEYCTL_DESCRIBE)");
 	return ok("looked at the user's keyring");
 }
 
@@ -636,6 +639,50 @@ static enum result heap_implied(const char *arg)
 	return ok("the heap has memory that may be executed");
 }
 
+/* FILE */
+static enum result set_times(const char *arg)
+{
+	struct timespec times[2] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
+
+	return utimensat(AT_FDCWD, arg, times, 0) ? refused("utimensat") : ok("set the times of %s", arg);
+}
+
+static enum result set_attribute(const char *arg)
+{
+	return setxattr(arg, "trusted.attack", "x", 1, 0) ? refused("setxattr") : ok("set an attribute of %s", arg);
+}
+
+/* As mode 0600, in the form of the kernel. */
+static enum result set_acl(const char *arg)
+{
+	static const struct {
+		uint32_t version;
+		struct {
+			uint16_t tag, permission;
+			uint32_t id;
+		} entries[3];
+	} acl = { 2, { { 1, 6, -1 }, { 4, 0, -1 }, { 0x20, 0, -1 } } };
+
+	return setxattr(arg, "system.posix_acl_access", &acl, sizeof(acl), 0) ? refused("setxattr(posix_acl_access)") :
+										ok("set an access control list of %s", arg);
+}
+
+static enum result get_attribute(const char *arg)
+{
+	char byte;
+
+	if (getxattr(arg, "trusted.attack", &byte, 1) < 0 && errno != ENODATA)
+		return refused("getxattr");
+	return ok("asked for an attribute of %s", arg);
+}
+
+static enum result list_attributes(const char *arg)
+{
+	char names[256];
+
+	return listxattr(arg, names, sizeof(names)) < 0 ? refused("listxattr") : ok("listed the attributes of %s", arg);
+}
+
 static enum result do_nothing(const char *arg)
 {
 	(void)arg;
@@ -694,6 +741,11 @@ const struct attack policy_attacks[] = {
 	ATTACK(new_semaphore, "semget(2)"),
 	ATTACK(named_queue, "mq_open(3)"),
 	ATTACK(heap_implied, "brk(2) under READ_IMPLIES_EXEC"),
+	ATTACK(set_times, "utimensat(2): FILE"),
+	ATTACK(set_attribute, "setxattr(2): FILE"),
+	ATTACK(set_acl, "setxattr(2) of an access control list: FILE"),
+	ATTACK(get_attribute, "getxattr(2): FILE"),
+	ATTACK(list_attributes, "listxattr(2): FILE"),
 	ATTACK(do_nothing, "nothing"),
 	ATTACK(sleeper, "nothing, until it is killed"),
 	{},

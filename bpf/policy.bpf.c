@@ -159,6 +159,8 @@ __noinline u32 policy_judge(struct policy_task *subject, struct policy_scratch *
 	return told;
 }
 
+#include "policy_attributes.bpf.h"
+
 /* All that is not settled at once by what is kept for the inode. */
 static __noinline int decide_path(struct policy_task *subject, struct vfsmount *mnt, struct dentry *dentry,
 				  struct inode *inode, const struct query *query)

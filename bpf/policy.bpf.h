@@ -26,6 +26,7 @@
 #define NAME_LEN 256
 #define WALKS 4		/* a path that changes this often while it is walked is denied */
 #define CONTEXTS_MAX 255
+#define MOUNTS_KEPT 4	/* mounts of one file system in one namespace; with more, what is not told a path denies */
 
 #define SB_KERNMOUNT (1 << 22)
 #define MNT_NS_INTERNAL ((u64)-22) /* ERR_PTR(-EINVAL): fs/mount.h */
@@ -147,6 +148,11 @@ struct policy_scratch {
 	u32 profile; /* whose rights are wanted, or 0 */
 	u32 pad;
 	struct policy_rights rights;
+
+	/* Where a file may be seen: mounts of its file system in the task's mount namespace. */
+	u64 mounts[MOUNTS_KEPT];
+	u32 mount_count;
+	u32 reserved;
 
 	struct policy_request request;
 	struct policy_detail detail;

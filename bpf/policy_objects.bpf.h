@@ -132,8 +132,8 @@ struct policy_socket {
 	u32 profile;
 	u8 known; /* enum policy_net_access: what the following is about */
 	u8 allow;
-	u8 notable; /* audited, taints */
-	u8 pad;
+	u8 audit;
+	u8 taint;
 	u16 family;
 	u16 port;
 	u64 addr[2]; /* of the peer, for NET_SEND */
@@ -521,7 +521,8 @@ static __always_inline bool settled_socket(struct policy_task *subject, struct s
 	seq = kept->seq;
 	barrier();
 	if (seq & 1 || kept->generation != policy_generation || kept->profile != subject->profile ||
-	    !(kept->known & access) || kept->notable & access)
+	    !(kept->known & access) || kept->audit & access ||
+	    (kept->taint & access && !(subject->flags & TASK_TAINTED)))
 		return false;
 	allow = kept->allow;
 	if (access & NET_SEND) {
@@ -567,12 +568,13 @@ static __always_inline void keep_socket(struct policy_task *subject, struct sock
 	if (seq & 1 || __sync_val_compare_and_swap(&kept->seq, seq, seq + 1) != seq)
 		return;
 	if (kept->generation != scratch->detail.generation || kept->profile != subject->profile)
-		kept->known = kept->allow = kept->notable = 0;
+		kept->known = kept->allow = kept->audit = kept->taint = 0;
 	kept->generation = scratch->detail.generation;
 	kept->profile = subject->profile;
 	kept->known |= access;
 	kept->allow = (kept->allow & ~access) | (request->allow & access);
-	kept->notable = (kept->notable & ~access) | ((request->audit | request->taint) & access);
+	kept->audit = (kept->audit & ~access) | (request->audit & access);
+	kept->taint = (kept->taint & ~access) | (request->taint & access);
 	if (access & NET_SEND) {
 		u32 family = sk->__sk_common.skc_family;
 

@@ -29,6 +29,8 @@ HERE = Path("/tmp/policy-objects")
 FREE = HERE / "attack"  # has no profile: the attack without a policy, and the other process in many attacks
 BOX = HERE / "busybox"
 DIRECTORY = HERE / "directory"
+FILE = HERE / "file"
+SOCKET = HERE / "socket"
 _COMMON = """
 fs("/dev/null", read|write)
 capability(sys_resource)
@@ -224,6 +226,23 @@ ROWS: dict[str, Row] = {
         'proc(self|child, read) fs("/proc/version", read)',
     ),
     "a file of its own": Row("open_proc self status", "proc(self, read)", "file_open", "read", f'proc("{FREE}", read)'),
+    # R12: what is told no path
+    **{
+        attack: Row(f"{attack} {FILE}", f'fs("{FILE}", {right})', hooks, right, other and f'fs("{HERE}/**", {other})')
+        for attack, right, hooks, other in (
+            ("set_times", "setattr", "inode_setattr", "read|write"),
+            ("set_attribute", "setattr", "inode_setxattr", "read|write"),
+            ("set_acl", "setattr", "inode_setxattr|inode_set_acl", "read|write"),
+            ("get_attribute", "getattr", "inode_getxattr", ""),
+            ("list_attributes", "getattr", "inode_listxattr", ""),
+        )
+    },
+    "a socket's file": Row(
+        f"connect_stream {SOCKET}", f'fs("{SOCKET}", write)', "unix_stream_connect", "write", "net(unix, any)"
+    ),
+    "a datagram to a socket's file": Row(
+        f"send_to {SOCKET}-datagram", f'fs("{SOCKET}-datagram", write)', "unix_may_send", "write", "net(unix, any)"
+    ),
     # capabilities and operations; R19, R24
     "chroot": Row("change_root", "capability(sys_chroot)", "capable", "sys_chroot", "capability(sys_admin)"),
     "a privileged port": Row(
@@ -322,6 +341,7 @@ def sleeping(program: Path) -> Iterator[int]:
 def stage(all_locks: Locks) -> Iterator[Stage]:
     shutil.rmtree(HERE, ignore_errors=True)
     DIRECTORY.mkdir(parents=True)
+    FILE.write_text("content")
     shutil.copy(ATTACK, FREE)
     shutil.copy("/bin/busybox", BOX)
     for directory in ("denied", "allowed"):
@@ -342,7 +362,11 @@ def stage(all_locks: Locks) -> Iterator[Stage]:
         stream.bind("\0bpflock-stream")
         stream.listen()
         datagram.bind("\0bpflock-datagram")
-        for each in (four, six, udp, stream, datagram):
+        in_file, datagram_in_file = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        in_file.bind(str(SOCKET))
+        in_file.listen()
+        datagram_in_file.bind(f"{SOCKET}-datagram")
+        for each in (four, six, udp, stream, datagram, in_file, datagram_in_file):
             stack.enter_context(each)
         segment = subprocess.run(["ipcmk", "-M", "4096"], capture_output=True, text=True, check=True)
         shm = segment.stdout.split()[-1]

@@ -39,6 +39,9 @@ _READ_IMPLIES_EXEC = 0x0400000
 _CLONE_NEWUSER = 0x10000000
 _THREAD_KEYRING = -1
 _IPC_PRIVATE, _IPC_CREAT, _IPC_RMID, _IPC_STAT = 0, 0o1000, 0, 2
+_FILE_GETATTR, _FILE_SETATTR = 468, 469  # the same on all machines
+_XATTR, _ACL = "trusted.bpflock", "system.posix_acl_access"
+_MODE_ACL = struct.pack("=I HHI HHI HHI", 2, 1, 7, 0xFFFFFFFF, 4, 0, 0xFFFFFFFF, 0x20, 0, 0xFFFFFFFF)  # as mode 0700
 # An event of perf that counts nothing: type SOFTWARE, size, config DUMMY.
 _PERF_DUMMY = struct.pack("=IIQ", 1, 64, 9) + bytes(48)
 # These decide nothing by themselves, or only for an exec that is allowed.
@@ -56,7 +59,9 @@ class _Stage:
     receiver: socket.socket
     pair: tuple[socket.socket, socket.socket]
     stream: socket.socket  # not bound
-    datagram: socket.socket
+    datagram: socket.socket  # bound
+    sender: socket.socket
+    listener: socket.socket
     picked: int  # the file system, as fspick(2) gives it
     queues: tuple[int, int, int]  # a SysV message queue, shared memory, semaphores; negative: the kernel has none
     name: bytes  # of a POSIX message queue
@@ -138,6 +143,11 @@ def _named_queue(stage: _Stage) -> None:
     _call(lib.SYS_mq_unlink, name)
 
 
+def _connect(stage: _Stage) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(stage.listener.getsockname())
+
+
 # In this order: the last ones would leave a process that cannot go on as before.
 _WAYS: dict[str, Callable[[_Stage], object]] = {
     "lsm/task_alloc": _fork,
@@ -160,8 +170,20 @@ _WAYS: dict[str, Callable[[_Stage], object]] = {
     "lsm/path_chmod": lambda s: os.fchmod(s.readable, 0o600),
     "lsm/path_chown": lambda s: os.fchown(s.readable, 0, 0),
     "lsm/inode_getattr": lambda s: os.stat("a", dir_fd=s.root),
+    "lsm/inode_setattr": lambda s: os.utime("a", dir_fd=s.root),
+    "lsm/inode_setxattr": lambda s: os.setxattr(s.readable, _XATTR, b"x"),
+    "lsm/inode_getxattr": lambda s: os.getxattr(s.readable, _XATTR),
+    "lsm/inode_listxattr": lambda s: os.listxattr(s.readable),
+    "lsm/inode_removexattr": lambda s: os.removexattr(s.readable, _XATTR),
+    "lsm/inode_set_acl": lambda s: os.setxattr(s.readable, _ACL, _MODE_ACL),
+    "lsm/inode_get_acl": lambda s: os.getxattr(s.readable, _ACL),
+    "lsm/inode_remove_acl": lambda s: os.removexattr(s.readable, _ACL),
+    "lsm/inode_file_getattr": lambda s: _call(_FILE_GETATTR, s.root, _text(b"a"), ffi.new("char[]", 24), 24, 0),
+    "lsm/inode_file_setattr": lambda s: _call(_FILE_SETATTR, s.root, _text(b"a"), ffi.new("char[]", 24), 24, 0),
+    "lsm/unix_stream_connect": _connect,
+    "lsm/unix_may_send": lambda s: s.sender.sendto(b"", s.datagram.getsockname()),
     "lsm/socket_create": lambda s: socket.socket(socket.AF_UNIX).close(),
-    "lsm/socket_bind": lambda s: s.datagram.bind(""),
+    "lsm/socket_bind": lambda s: s.sender.bind(""),
     "lsm/socket_listen": lambda s: s.stream.listen(),  # not bound: EINVAL
     "lsm/socket_accept": lambda s: s.stream.accept(),  # does not listen: EINVAL
     "lsm/socket_connect": lambda s: s.stream.connect("\0bpflock: nobody is there"),
@@ -223,8 +245,12 @@ def _stage() -> Iterator[_Stage]:
         sender, receiver = socket.socketpair()
         pair = socket.socketpair()
         stream, datagram = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        for each in (sender, receiver, *pair, stream, datagram):
+        plain, listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), socket.socket(socket.AF_UNIX)
+        for each in (sender, receiver, *pair, stream, datagram, plain, listener):
             stack.enter_context(each)
+        datagram.bind("")
+        listener.bind("")
+        listener.listen()
         socket.send_fds(sender, [b"x"], [readable])
         pair[0].send(b"x")
         picked = syscall(lib.SYS_fspick, root, _text(b""), _FSPICK_EMPTY_PATH)
@@ -244,7 +270,9 @@ def _stage() -> Iterator[_Stage]:
         if named >= 0:
             os.close(named)
             stack.callback(syscall, lib.SYS_mq_unlink, _text(name))
-        yield _Stage(root, readable, writable, address, receiver, pair, stream, datagram, picked, queues, name)
+        yield _Stage(
+            root, readable, writable, address, receiver, pair, stream, datagram, plain, listener, picked, queues, name
+        )
 
 
 def silent_hooks(hooks: tuple[str, ...], tasks: Map, count: Callable[[], int]) -> list[str]:

@@ -10,7 +10,9 @@
  *  lsm/task_alloc            inherited by every child, io_uring's and other kernel-made threads too. If that fails, so
  *                            does the fork.
  *  lsm/bprm_check_security   each file of an exec: a script and its interpreter are both decided.
- *  lsm/bprm_creds_from_file  what the subject will be; an exec for which that cannot be kept fails.
+ *  lsm/bprm_creds_from_file  what the subject will be; an exec for which that cannot be kept fails. So does one by which a
+ *                            profile begins, if a descriptor stays open that it does not allow to open, or if the task is
+ *                            traced and changes its profile. Descriptors 0 to 2 are what the program was given.
  *  lsm/bprm_committed_creds  from here on it is.
  *  iter/task                 tasks that were there before the policy.
  *
@@ -26,7 +28,8 @@
  *                            names made and removed, attributes.
  *  fexit/vfs_rename          counts renames of directories: labels of files below them are made anew.
  *
- * Not done here: searching a directory needs no right. What was mapped before the policy stays mapped.
+ * Not done here: searching a directory needs no right. What was mapped or open before the policy stays so.
+ * Times, extended attributes, socket files: policy_attributes.bpf.h. Anything but files: policy_objects.bpf.h.
  */
 #include "policy_calls.bpf.h"
 
@@ -296,6 +299,117 @@ static __always_inline u32 start_flags(const struct policy_profile *profile)
 	return profile && profile->flags & PROFILE_TAINTS ? 0 : TASK_ENFORCED;
 }
 
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+	unsigned long *close_on_exec;
+};
+struct files_struct {
+	struct fdtable *fdt;
+};
+struct task_struct___files {
+	struct files_struct *files;
+};
+struct linux_binprm___unsafe {
+	unsigned int unsafe;
+};
+#pragma clang attribute pop
+
+#define LSM_UNSAFE_PTRACE 2
+#define DESCRIPTORS_MAX (1 << 20)
+#define DESCRIPTORS_GIVEN 3 /* standard input, output and error */
+
+struct descriptors {
+	struct policy_scratch *scratch;
+	u64 files; /* addresses of the kernel's arrays */
+	u64 closing;
+	u32 count;
+	u32 missing; /* which right on the file whose path begins in scratch */
+};
+
+static long check_descriptor(u32 index, struct descriptors *open)
+{
+	struct policy_scratch *scratch = open->scratch;
+	u32 number = index + DESCRIPTORS_GIVEN, flags, mode, access = 0;
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+	struct file *file = 0;
+	u64 closing = 0;
+
+	if (number >= open->count)
+		return 1;
+	bpf_probe_read_kernel(&file, sizeof(file), (void *)open->files + 8ULL * number);
+	bpf_probe_read_kernel(&closing, sizeof(closing), (void *)open->closing + 8ULL * (number / 64));
+	if (!file || closing >> (number & 63) & 1)
+		return 0;
+	flags = BPF_CORE_READ(file, f_flags);
+	mode = BPF_CORE_READ(file, f_mode);
+	if (mode & FMODE_READ)
+		access |= FILE_READ;
+	if (mode & FMODE_WRITE)
+		access |= flags & O_APPEND ? FILE_APPEND : FILE_WRITE;
+	if (!access)
+		return 0;
+	mnt = BPF_CORE_READ(file, f_path.mnt);
+	dentry = BPF_CORE_READ(file, f_path.dentry);
+	scratch->from_dentry = (u64)dentry;
+	scratch->from_mount = (u64)mount_of((u64)mnt);
+	scratch->from_root = (u64)BPF_CORE_READ(mnt, mnt_root);
+	scratch->flags = BPF_CORE_READ(dentry, d_sb, s_flags);
+	note(scratch);
+	begin(scratch);
+	policy_walk(scratch);
+	if (scratch->label == LABEL_INTERNAL || scratch->label == LABEL_LAYER)
+		return 0;
+	policy_rights_of(scratch);
+	open->missing = access & ~scratch->rights.allow;
+	return open->missing != 0;
+}
+
+/*
+ * A program does not begin under a profile with a descriptor that the profile would not let it open, and that it was not
+ * given for its input and output: then the exec fails. Nor while somebody traces it who did not trace that profile.
+ */
+static __always_inline int check_start(struct linux_binprm *bprm, struct policy_scratch *scratch, u32 profile, u32 flags,
+				       bool changes)
+{
+	struct query query = { .type = EVENT_LSM_BPRM_CREDS_FROM_FILE, .op = bit_number(FILE_EXEC), .access = FILE_EXEC };
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct descriptors open = { .scratch = scratch };
+	struct policy_profile *of = profile_of(scratch->generation, profile);
+	struct fdtable *table = BPF_CORE_READ((struct task_struct___files *)task, files, fdt);
+	u32 label = scratch->label, reason;
+
+	if (!of || !(flags & TASK_ENFORCED))
+		return 0;
+	reason = of->flags & PROFILE_COMPLAINS ? REASON_COMPLAIN_POLICY : REASON_DENIED_POLICY;
+	if (changes && ((struct linux_binprm___unsafe *)bprm)->unsafe & LSM_UNSAFE_PTRACE) {
+		start_from(scratch, bprm->file->f_path.mnt, bprm->file->f_path.dentry);
+	} else {
+		scratch->ns = (u64)task->nsproxy->mnt_ns;
+		scratch->profile = profile;
+		open.files = (u64)BPF_CORE_READ(table, fd);
+		open.closing = (u64)BPF_CORE_READ(table, close_on_exec);
+		open.count = BPF_CORE_READ(table, max_fds);
+		bpf_loop(DESCRIPTORS_MAX, check_descriptor, &open, 0);
+		if (!open.missing)
+			return 0;
+		query.access = open.missing;
+		query.op = bit_number(open.missing);
+		label = scratch->label;
+		begin(scratch);
+	}
+	scratch->detail = (struct policy_detail){
+		.generation = scratch->generation,
+		.profile = profile,
+		.label = label,
+		.access = query.access,
+	};
+	policy_tell(&query, scratch, reason, true);
+	return denies(reason) ? -EPERM : 0;
+}
+
 SEC("lsm/bprm_creds_from_file")
 int BPF_PROG(policy_bprm_creds_from_file, struct linux_binprm *bprm, struct file *from, int ret)
 {
@@ -328,7 +442,7 @@ int BPF_PROG(policy_bprm_creds_from_file, struct linux_binprm *bprm, struct file
 		subject->kernel.depth = 0; /* of when it was confined before */
 		subject->next_profile = profile;
 		subject->next_flags = start_flags(profile_of(scratch->generation, profile));
-		return 0;
+		return check_start(bprm, scratch, profile, subject->next_flags, false);
 	}
 	subject->next_profile = subject->profile;
 	subject->next_flags = subject->flags;
@@ -341,7 +455,9 @@ int BPF_PROG(policy_bprm_creds_from_file, struct linux_binprm *bprm, struct file
 		subject->next_flags = start_flags(profile_of(scratch->generation, profile)) |
 				      (subject->next_flags & TASK_TAINTED ? TASK_TAINTED | TASK_ENFORCED : 0);
 	}
-	return 0;
+	if (subject->next_profile == subject->profile)
+		return 0;
+	return check_start(bprm, scratch, subject->next_profile, subject->next_flags, true);
 }
 
 SEC("lsm/bprm_committed_creds")

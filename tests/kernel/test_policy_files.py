@@ -107,7 +107,7 @@ ATTACKS = {
     "stat": ("stat /etc/passwd", {"getattr"}),
     "list": ("ls closed", {"read"}),
     "execute": ("sh -c closed/true", {"exec"}),
-    "open again by procfs": ("cat /proc/self/fd/3 3<closed/file", {"read"}),
+    "open again by procfs": ("cat /proc/self/fd/0 <closed/file", {"read"}),
 }
 
 

@@ -423,6 +423,29 @@ def test_who_may_trace_a_confined_process(stage: Stage, all_locks: Locks) -> Non
             assert told == [] if works else told and set(told) == {("lsm_ptrace_access_check", "traced")}
 
 
+def test_descriptors_that_are_open_before(stage: Stage, all_locks: Locks) -> None:
+    """A program does not start with one that it may not open, but for its input and output, and those that close."""
+    quiet, may = _program("none", "quiet"), _program("allowed", "set_times")
+    with FILE.open() as file:
+        number = file.fileno()
+        all_locks.events()
+        with pytest.raises(PermissionError):
+            subprocess.run([quiet, "do_nothing"], check=False, pass_fds=[number])
+        (event,) = _told(all_locks)
+        assert (event.event, event.operation, event.filename) == (
+            "lsm_bprm_creds_from_file",
+            "read",
+            os.fsencode(FILE),
+        )
+        for command, passed, given in ((may, [number], None), (quiet, [], file), (quiet, [], None)):
+            ended = subprocess.run(
+                [command, "do_nothing"], check=False, pass_fds=passed, stdin=given, capture_output=True
+            )
+            assert ended.returncode == 0, ended
+        # Inherited by the fork, closed by the exec.
+        assert subprocess.run([quiet, "do_nothing"], check=False, close_fds=False, capture_output=True).returncode == 0
+
+
 def test_taint_and_audit(stage: Stage, all_locks: Locks) -> None:
     """What taints is allowed; then what no rule allows is denied, and what is audited is told."""
     root = f"{BOX} chroot / {BOX} true"

@@ -276,18 +276,17 @@ __noinline u32 policy_match(struct policy_task *subject, struct policy_scratch *
 	return 0;
 }
 
-/* The label of the other process's executable, by its path in the current task's mount namespace. */
+/* The label of the other process's executable, by its path in the subject's mount namespace. */
 static __always_inline void label_peer(struct policy_scratch *scratch)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = (void *)scratch->request.task;
 	struct dentry *dentry = (void *)scratch->from_dentry;
-	struct nsproxy *proxy = task->nsproxy;
 
 	scratch->request.labelled = true;
 	scratch->request.label = LABEL_NO_PATH;
 	if (!dentry)
 		return;
-	scratch->ns = (u64)proxy->mnt_ns;
+	scratch->ns = (u64)BPF_CORE_READ(task, nsproxy, mnt_ns);
 	scratch->flags = BPF_CORE_READ(dentry, d_sb, s_flags);
 	note(scratch);
 	begin(scratch);

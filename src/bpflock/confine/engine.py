@@ -41,6 +41,7 @@ _MAPS = {
 }
 _STATE = "state"
 _MARK = "iter/task"
+_ALWAYS = ("lsm/file_open",)
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ class Engine:
             self._enforcer.require_lsm()
             try:
                 self._enforcer.ensure_guard()
-                if before and self._is_loaded(before):
+                loaded = not before or not self._is_loaded(before)
+                if before and not loaded:
                     base = pins.directory(pins.POLICY)
                     # New probes come before the rules that need them, old ones go after.
                     with probing.attached(base, probes):
@@ -157,14 +159,15 @@ class Engine:
                 self._enforcer.remove_unused_pins()
                 raise
             self._mark()
-            self._test()
+            # New programs are all tried. Those that were there may have been switched off, but only all together.
+            self._test(pins.hooks(pins.POLICY) if loaded else _ALWAYS)
         return tables
 
-    def _test(self) -> None:
+    def _test(self, hooks: tuple[str, ...]) -> None:
         """The canary. Raises BpflockError if a program is attached but does not fire."""
         base = pins.directory(pins.POLICY)
         with Map.open(base / "tasks") as tasks, Map.open(base / pins.COUNTERS) as counters:
-            silent = canary.silent_hooks(pins.hooks(pins.POLICY), tasks, lambda: self._enforcer.canary_count(counters))
+            silent = canary.silent_hooks(hooks, tasks, lambda: self._enforcer.canary_count(counters))
         if silent:
             self._enforcer.require_lsm()
             raise BpflockError(
@@ -175,7 +178,7 @@ class Engine:
     def test(self) -> None:
         """Prove again that each program fires. Raises BpflockError for one that does not."""
         with self._enforcer.exclusive():
-            self._test()
+            self._test(pins.hooks(pins.POLICY))
 
     def unload(self) -> bool:
         """Confine nobody any more. False if there was no policy."""

@@ -78,8 +78,7 @@ def test_words(
     record: Callable[..., bytes],
 ) -> None:
     vocabulary = Vocabulary({12: "policy"}, {1: "lsm_x"}, {32: "denied_policy"}, {})
-    decoder = Decoder(layout, vocabulary, _DETAIL)
-    decoder.profiles = {5: "/usr/bin/x"}
+    decoder = Decoder(layout, vocabulary, _DETAIL, profiles=lambda: {5: "/usr/bin/x"})
     body = _DETAIL.pack(profile=5, **detail)
     (event,) = decoder.decode(record(lock=12, type=1, reason=32, retval=-1, path=body, path_len=0))
     assert event.policy is not None

@@ -81,8 +81,9 @@ static long find_mount(u32 index, struct mount_search *search)
 __noinline u32 policy_find_mounts(struct policy_scratch *scratch)
 {
 	struct mount_search search = { .scratch = scratch };
-	struct dentry *dentry;
+	struct list_head *head;
 	struct super_block *sb;
+	struct dentry *dentry;
 
 	if (!scratch)
 		return 1;
@@ -93,8 +94,9 @@ __noinline u32 policy_find_mounts(struct policy_scratch *scratch)
 	if (bpf_core_field_exists(struct mount___chain, mnt_next_for_sb)) {
 		search.next = (u64)BPF_CORE_READ((struct super_block___chain *)sb, s_mounts);
 	} else {
-		search.head = (u64)sb + bpf_core_field_offset(struct super_block___list, s_mounts);
-		search.next = (u64)BPF_CORE_READ((struct list_head *)search.head, next);
+		head = (void *)sb + bpf_core_field_offset(struct super_block___list, s_mounts);
+		search.head = (u64)head;
+		search.next = (u64)BPF_CORE_READ(head, next);
 	}
 	bpf_loop(MOUNTS_LOOKED_AT, find_mount, &search, 0);
 	return !search.ended;
@@ -285,7 +287,9 @@ int BPF_PROG(policy_unix_stream_connect, struct sock *sk, struct sock *other)
 SEC("lsm/unix_may_send")
 int BPF_PROG(policy_unix_may_send, struct socket *sock, struct socket *other)
 {
-	return decide_socket_file((void *)other->sk, EVENT_LSM_UNIX_MAY_SEND);
+	struct sock *peer = other->sk;
+
+	return peer ? decide_socket_file((void *)peer, EVENT_LSM_UNIX_MAY_SEND) : 0;
 }
 
 #endif

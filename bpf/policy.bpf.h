@@ -798,8 +798,7 @@ struct query {
 	u64 object;
 };
 
-/* Tell of a decision; with a path, from where start_from() was called. */
-__noinline u32 policy_tell(const struct query *query, struct policy_scratch *scratch, u32 reason, bool has_path)
+static __always_inline u32 tell(const struct query *query, struct policy_scratch *scratch, u32 reason, bool has_path)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct access access = { .lock = LOCK_POLICY };
@@ -850,6 +849,18 @@ __noinline u32 policy_tell(const struct query *query, struct policy_scratch *scr
 	if (bpf_ringbuf_output(&bpflock_events, message, size, wakeup()))
 		__sync_fetch_and_add(&counter->dropped, 1);
 	return 0;
+}
+
+/* Tell of a decision; with a path, from where start_from() was called. */
+__noinline u32 policy_tell(const struct query *query, struct policy_scratch *scratch, u32 reason, bool has_path)
+{
+	return tell(query, scratch, reason, has_path);
+}
+
+/* For what never has one: programs are loaded faster without all that belongs to paths. */
+__noinline u32 policy_tell_no_path(const struct query *query, struct policy_scratch *scratch, u32 reason)
+{
+	return tell(query, scratch, reason, false);
 }
 
 /* The room that the current task's walks need; 0 if there is no memory for it: that denies. */

@@ -56,7 +56,7 @@ static __noinline int decide_operation(enum bpflock_event_type type, enum policy
 	if (!scratch)
 		return -EPERM;
 	query.op = OP_OPERATION + bit_number(operation);
-	return answer_request(subject, scratch, &query, true);
+	return answer_request(subject, scratch, &query);
 }
 
 static __noinline int decide_capability(struct policy_task *subject, u32 capability, bool silent)
@@ -68,7 +68,7 @@ static __noinline int decide_capability(struct policy_task *subject, u32 capabil
 		return -EPERM;
 	scratch->request.number = capability;
 	scratch->request.silent = silent;
-	return answer_request(subject, scratch, &query, true);
+	return answer_request(subject, scratch, &query);
 }
 
 /* What the call that the task is in does to mounts and namespaces, as enum policy_operation. */

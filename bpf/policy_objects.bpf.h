@@ -295,8 +295,8 @@ static __always_inline void label_peer(struct policy_scratch *scratch)
 	scratch->request.generation = scratch->generation;
 }
 
-/* All rules: the label is made only if one needs it. Not to be called deeper than a walk may be. */
-static __always_inline void match_rules(struct policy_task *subject, struct policy_scratch *scratch, u32 here)
+/* All rules about another process: the label is made only if one needs it. Not to be called deeper than a walk may be. */
+static __always_inline void match_peer(struct policy_task *subject, struct policy_scratch *scratch, u32 here)
 {
 	policy_match(subject, scratch, here);
 	if (unlikely(scratch->request.by_exe)) {
@@ -386,15 +386,13 @@ static __always_inline struct policy_scratch *ask(enum policy_kind kind, u64 ask
 	return scratch;
 }
 
-/* Decide, and tell: the hook's answer. */
-static __always_inline int answer_request(struct policy_task *subject, struct policy_scratch *scratch,
-					  const struct query *query, u32 here)
+/* Decide what was matched, and tell: the hook's answer. peer: with the path of the other process's executable. */
+static __always_inline int answer_matched(struct policy_task *subject, struct policy_scratch *scratch,
+					  const struct query *query, u32 here, bool peer)
 {
 	struct bpflock_counter *counter;
-	u32 told;
+	u32 told = policy_judge_object(subject, scratch, here);
 
-	match_rules(subject, scratch, here);
-	told = policy_judge_object(subject, scratch, here);
 	if (likely(!told))
 		return 0;
 	if (scratch->request.silent && denies(told)) {
@@ -403,10 +401,27 @@ static __always_inline int answer_request(struct policy_task *subject, struct po
 			__sync_fetch_and_add(&counter->denied, 1);
 		return -EPERM;
 	}
-	if (scratch->from_dentry)
+	if (peer && scratch->from_dentry) {
 		begin(scratch);
-	policy_tell(query, scratch, told, scratch->from_dentry != 0);
+		policy_tell(query, scratch, told, true);
+	} else {
+		policy_tell_no_path(query, scratch, told);
+	}
 	return denies(told) ? -EPERM : 0;
+}
+
+static __always_inline int answer_request(struct policy_task *subject, struct policy_scratch *scratch,
+					  const struct query *query)
+{
+	policy_match(subject, scratch, true);
+	return answer_matched(subject, scratch, query, true, false);
+}
+
+static __always_inline int answer_peer(struct policy_task *subject, struct policy_scratch *scratch,
+				       const struct query *query, u32 here)
+{
+	match_peer(subject, scratch, here);
+	return answer_matched(subject, scratch, query, here, true);
 }
 
 /* Sockets. */
@@ -634,7 +649,7 @@ static __always_inline int answer_socket(struct policy_task *subject, struct pol
 	query.access = request->asked;
 	query.object = (u64)request->family << 48 | (u64)request->port << 32 |
 		       (words[0] ^ words[1] ^ words[2] ^ words[3] ^ request->protocol ^ (u32)request->type << 16);
-	return answer_request(subject, scratch, &query, true);
+	return answer_request(subject, scratch, &query);
 }
 
 /* What is asked about a socket, and about which address. */
@@ -866,7 +881,7 @@ static __noinline int decide_signal(struct policy_task *subject, struct task_str
 	scratch->request.other = (u64)peer;
 	policy_peer(scratch, instance);
 	query.object = (u64)scratch->request.peer << 8 | number;
-	return answer_request(subject, scratch, &query, true);
+	return answer_peer(subject, scratch, &query, true);
 }
 
 SEC("lsm/task_kill")
@@ -978,7 +993,7 @@ static __noinline int decide_ptrace(struct policy_task *subject, struct task_str
 		scratch->request.peer = of->tgid;
 	query.object = scratch->request.peer;
 	untainted = !(subject->flags & TASK_TAINTED);
-	answer = answer_request(subject, scratch, &query, what->here);
+	answer = answer_peer(subject, scratch, &query, what->here);
 	if (!what->here && untainted && subject->flags & TASK_TAINTED) {
 		leader = bpf_task_storage_get(&policy_tasks, of->group_leader, 0, 0);
 		if (leader)
@@ -1074,7 +1089,7 @@ static __always_inline void add_proc(struct policy_task *subject, struct policy_
 	scratch->request.socket = (u64)inode;
 	policy_ask_proc(scratch, access);
 	policy_peer(scratch, 0);
-	match_rules(subject, scratch, true);
+	match_peer(subject, scratch, true);
 	scratch->rights.allow |= scratch->request.allow;
 	scratch->rights.audit |= scratch->request.audit;
 	scratch->rights.taint |= scratch->request.taint;

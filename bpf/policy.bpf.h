@@ -23,6 +23,7 @@
 #define GENERATIONS 4	/* table slots: the one in force, and those that running programs may still look at */
 #define DEPTH 64	/* components collected at a time */
 #define DEPTH_MAX 4096	/* components of a path: no name is shorter than 1 byte and a slash, and longer paths are denied */
+#define CLIMB 16	/* components of most paths */
 #define NAME_LEN 256
 #define WALKS 4		/* a path that changes this often while it is walked is denied */
 #define CONTEXTS_MAX 255
@@ -565,13 +566,16 @@ static __always_inline void start_from(struct policy_scratch *scratch, struct vf
 	begin(scratch);
 }
 
-/* The same as policy_climb() would, with plain loads instead of calls, as long as the path stays on its own mount. */
+/*
+ * The same as policy_climb() would, with plain loads instead of calls, as long as the path stays on its own mount and is not
+ * unusually deep: policy_climb() does the rest.
+ */
 static __always_inline void climb_own_mount(struct policy_scratch *scratch, struct vfsmount *mnt, struct dentry *dentry)
 {
 	struct dentry *root = mnt->mnt_root;
 	u32 count;
 
-	for (count = 0; count < DEPTH; count++) {
+	for (count = 0; count < CLIMB; count++) {
 		struct dentry *parent;
 
 		if (dentry == root)

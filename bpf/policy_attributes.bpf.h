@@ -25,8 +25,6 @@
 #define ATTR_TIMES (1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 17) /* ATIME, MTIME, both _SET, TOUCH */
 #define ATTR_OTHERS (1 << 0 | 1 << 1 | 1 << 2 | 1 << 3) /* MODE, UID, GID, SIZE */
 #define ATTR_FORCE (1 << 9)
-#define NR_IO_URING_ENTER 426
-#define PF_IO_WORKER 0x10
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct iattr {
@@ -34,11 +32,6 @@ struct iattr {
 };
 struct unix_sock {
 	struct path path;
-};
-struct task_struct___creds {
-	const struct cred *real_cred;
-	const struct cred *cred;
-	unsigned int flags;
 };
 #pragma clang attribute pop
 
@@ -100,18 +93,6 @@ __noinline u32 policy_find_mounts(struct policy_scratch *scratch)
 	}
 	bpf_loop(MOUNTS_LOOKED_AT, find_mount, &search, 0);
 	return !search.ended;
-}
-
-/*
- * Whether the kernel acts for somebody else: as overlayfs does on its layers. An io_uring may be told to act as somebody
- * else, too, but that is the task's own act.
- */
-static __always_inline bool is_inner(struct task_struct *current)
-{
-	struct task_struct___creds *task = (void *)current;
-
-	return task->cred != task->real_cred && !(task->flags & PF_IO_WORKER) &&
-	       call_number(current) != NR_IO_URING_ENTER;
 }
 
 /* An access to the file whose dentry is from_dentry of scratch. own: the process created it. Inlined: a walk goes deep. */

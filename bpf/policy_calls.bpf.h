@@ -102,6 +102,9 @@ int BPF_PROG(policy_capable, const struct cred *cred, struct user_namespace *ns,
 		return 0;
 	if (is_canary(subject))
 		return answer_policy_canary(subject, EVENT_LSM_CAPABLE);
+	/* The capabilities of whoever mounted an overlay, not the task's. */
+	if (is_inner(task))
+		return 0;
 	ret = decide_capability(subject, capability, options & CAP_OPT_NOAUDIT);
 	if (ret || capability != CAP_SYS_ADMIN)
 		return ret;

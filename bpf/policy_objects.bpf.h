@@ -48,6 +48,8 @@
 #define MSG_FASTOPEN 0x20000000
 
 #define PF_EXITING 4
+#define PF_IO_WORKER 0x10
+#define NR_IO_URING_ENTER 426
 #define SIGIO 29
 #define F_SETOWN 8
 #define F_SETSIG 10
@@ -117,6 +119,11 @@ struct pid___tasks {
 struct task_struct___flags {
 	unsigned int flags;
 };
+struct task_struct___creds {
+	const struct cred *real_cred;
+	const struct cred *cred;
+	unsigned int flags;
+};
 struct task_struct___links {
 	struct hlist_node pid_links[1];
 };
@@ -147,6 +154,18 @@ struct {
 } policy_sockets SEC(".maps");
 
 /* The rules. */
+
+/*
+ * Whether the kernel acts for somebody else: as overlayfs does on its layers. An io_uring may be told to act as somebody
+ * else, too, but that is the task's own act.
+ */
+static __always_inline bool is_inner(struct task_struct *current)
+{
+	struct task_struct___creds *task = (void *)current;
+
+	return task->cred != task->real_cred && !(task->flags & PF_IO_WORKER) &&
+	       call_number(current) != NR_IO_URING_ENTER;
+}
 
 struct object_search {
 	struct policy_task *subject;

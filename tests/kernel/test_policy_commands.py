@@ -82,7 +82,6 @@ def test_what_is_wrong_changes_nothing(policy: str, cli: Cli) -> None:
     bad = HERE / "bad.bpfbox"
     for text, message in (
         ('fs("/a", raed)', "no access is called 'raed'"),
-        ("capability(chown)", "cannot be enforced"),
         ('#[func "f"] fs("/a", read)', "no function is called 'f'"),
     ):
         bad.write_text(f'#![profile "{CAT}"]\n{text}\n')

@@ -228,7 +228,13 @@ ROWS: dict[str, Row] = {
     "a file of its own": Row("open_proc self status", "proc(self, read)", "file_open", "read", f'proc("{FREE}", read)'),
     # R12: what is told no path
     **{
-        attack: Row(f"{attack} {FILE}", f'fs("{FILE}", {right})', hooks, right, other and f'fs("{HERE}/**", {other})')
+        attack: Row(
+            f"{attack} {FILE}",
+            f'fs("{FILE}", {right})',
+            hooks,
+            right,
+            "capability(sys_admin)" + (other and f'fs("{HERE}/**", {other})'),
+        )
         for attack, right, hooks, other in (
             ("set_times", "setattr", "inode_setattr", "read|write"),
             ("set_attribute", "setattr", "inode_setxattr", "read|write"),

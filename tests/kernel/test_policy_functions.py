@@ -91,7 +91,8 @@ def engine(all_locks: Locks) -> Iterator[Engine]:
         (FILES / name).write_text(name)
     found = Engine(all_locks.enforcer)
     with Login() as login:
-        for what in (f"read {SHADOW}", f"append {SHADOW}", f"in thread read {FILES}/one"):
+        # What is appended to is also copied up: /etc is an overlay here.
+        for what in (f"append {PASSWD}", f"append {SHADOW}", f"in thread read {FILES}/one", "socket"):
             assert login.may(what), "without a policy"
     yield found
     found.unload()

@@ -23,8 +23,10 @@ from vm.process import Ticker, run
 
 # What the guest loads before it has a root file system.
 _BOOT_MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
-# And before it has a disk; ext4 wants a checksum that it cannot name as a dependency.
-_DISK_MODULES = ("virtio_blk", "crc32c_generic", "ext4")
+# And before it has a disk. Up to 6.12 or so, ext4 wants a checksum that it cannot name as a dependency; then it is no
+# module any more.
+_CHECKSUM = "crc32c_generic"
+_DISK_MODULES = ("virtio_blk", "ext4")
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,9 @@ def _store_image(image: Path, kernel: Path) -> None:
 
 def disk_modules(kernel: Kernel) -> bytes:
     """As `boot_modules`, for a guest whose root is a disk."""
-    return _boot_modules(kernel.directory, kernel.release, (*_BOOT_MODULES, *_DISK_MODULES))
+    known = (kernel.modules / "modules.dep").read_text()
+    checksum = (_CHECKSUM,) if f"/{_CHECKSUM}.ko" in known else ()
+    return _boot_modules(kernel.directory, kernel.release, (*_BOOT_MODULES, *checksum, *_DISK_MODULES))
 
 
 def _boot_modules(kernel: Path, release: str, wanted: tuple[str, ...]) -> bytes:

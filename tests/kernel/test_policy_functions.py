@@ -32,6 +32,7 @@ fs("{HERE}/*", read|exec)
 #[func "find_user" ("{LIBRARY}")] fs("{FILES}/one", read)
 #[func "find_user" ("{LIBRARY}")] #[func "check_password"] fs("{FILES}/two", read)
 #[func "look_up_user" ("{LIBRARY}")] fs("{FILES}/three", read)
+#[func "add_user"] net(inet, create)
 """
 
 
@@ -230,6 +231,14 @@ def test_a_file_that_is_replaced_has_no_probes(engine: Engine, cli: Cli) -> None
     names = {entry.name.partition("__")[0] for entry in (pins.directory(pins.POLICY) / "functions").iterdir()}
     assert names == {probe.pin() for probe in state.probes}
     assert sum(probe.number > 0 for probe in state.probes) == 2
+
+
+def test_other_objects(login: Login) -> None:
+    assert not login.may("socket")
+    login.enter("add_user")
+    assert login.may("socket")
+    login.leave()
+    assert not login.may("socket")
 
 
 def test_before_and_after_the_load(engine: Engine) -> None:

@@ -101,7 +101,7 @@ image-test: build ## tests under systemd and with containers, in a virtual machi
 		$(if $(filter command environment,$(firstword $(origin KERNEL))),--kernel $(KERNEL)) -- $(TESTS)
 
 bench: build ## what the hooks cost, in instructions
-	@scripts/setup vm
+	@scripts/setup vm bench
 	@$(BIN)/python -m bench.build
 	@$(BIN)/python -m vm run --icount --kernel $(KERNEL) -- $(BIN)/python -m bench
 

@@ -15,7 +15,10 @@ from bpflock.locks import LOCKS
 OUTPUT = Path(__file__).resolve().parent.parent / "build" / "bench"
 WORKLOAD = OUTPUT / "workload"
 TINY = OUTPUT / "tiny"
-EMPTY = OUTPUT / "empty"  # .bpf.o
+# Each .bpf.o: as many empty programs as all locks have on each hook, and as privsnoop and the policy engine have.
+EMPTY = OUTPUT / "empty"
+EMPTY_TRACER = OUTPUT / "empty-tracer"
+EMPTY_POLICY = OUTPUT / "empty-policy"
 
 LOCK_NAMES = tuple(lock.name for lock in LOCKS.values() if not lock.is_tracer)
 
@@ -23,12 +26,17 @@ _SOURCES = Path(__file__).parent
 _STATIC = ("-O2", "-Wall", "-Wextra", "-Werror", "-static")
 
 
-def hooks() -> Counter[str]:
-    """How many programs the locks and the guard attach to each hook."""
+TRACER = "privsnoop"
+
+
+def hooks(*names: str) -> Counter[str]:
+    """How many programs these locks attach to each hook."""
     found: Counter[str] = Counter()
-    for name in (pins.GUARD, *LOCK_NAMES):
+    for name in names:
         with Object(name) as program:
-            found.update(each.hook for each in program.programs if not each.optional)
+            found.update(
+                each.hook for each in program.programs if not each.optional and not each.hook.startswith("iter/")
+            )
     return found
 
 
@@ -47,10 +55,12 @@ def main() -> None:
     compileall.compile_dir(_SOURCES.parent / "src", quiet=2)
     _run("cc", *_STATIC, _SOURCES / "workload.c", "-o", WORKLOAD)
     _run("cc", *_STATIC, "-nostdlib", "-fno-stack-protector", _SOURCES / "tiny.c", "-o", TINY)
-    source = EMPTY.with_suffix(".bpf.c")
-    source.write_text(empty_programs(hooks()))
     zig = (sys.executable, "-m", "ziglang", "cc", "-target", "bpfel-freestanding-none", "-O2", "-g")
-    _run(*zig, "-fno-asynchronous-unwind-tables", "-c", source, "-o", EMPTY.with_suffix(".bpf.o"))
+    for target, names in ((EMPTY, LOCK_NAMES), (EMPTY_TRACER, (TRACER,)), (EMPTY_POLICY, (pins.POLICY,))):
+        wanted = hooks(pins.GUARD, *names)
+        source = target.with_suffix(".bpf.c")
+        source.write_text(empty_programs(wanted))
+        _run(*zig, "-fno-asynchronous-unwind-tables", "-c", source, "-o", target.with_suffix(".bpf.o"))
 
 
 def _run(*command: str | Path) -> None:

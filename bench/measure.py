@@ -2,7 +2,6 @@
 """Run the workload under each configuration, all in one boot."""
 
 import contextlib
-import os
 import shutil
 import statistics
 import subprocess
@@ -25,7 +24,7 @@ from bpflock.workloads import cgroup
 _CGROUPS = Path("/sys/fs/cgroup")
 _SUBJECT = Path("bench.slice/subject.scope/payload")
 _UNRELATED = Path("bench.slice/unrelated.scope")
-_ROUNDS = 3  # of all configurations: what changes slowly in the kernel changes for all
+_ROUNDS = 2  # of all configurations: what changes slowly in the kernel changes for all
 _COUNT = 10  # of an operation in one process
 _PROCESSES = 10  # in one round, for what varies
 _PROCESSES_FREE = 5  # for what must not differ by one instruction
@@ -37,7 +36,8 @@ class Operation:
     """`call` as bench/workload.c knows it, on a file in `directory`. `free`: no lock sits on any of its hooks.
 
     Most take the same number of instructions, or one or two more, in each process: the least is taken. A fork `varies`
-    by hundreds from process to process: the least of each, and the median of those, is taken.
+    by hundreds from process to process: the least of each, and the median of those, is taken. `tracer`: privsnoop tells
+    something of it.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Operation:
     directory: str = ""
     free: bool = False
     varies: bool = False
+    tracer: bool = False
 
     @property
     def processes(self) -> int:
@@ -54,16 +55,43 @@ class Operation:
 
 OPERATIONS = (
     Operation("getpid", "getpid", free=True),
-    Operation("socket+close", "socket", free=True),
+    Operation("pipe+2 x close", "pipe", free=True),
     Operation("open+close", "open", "tmpfs"),
     Operation("fork+exec+exit", "exec", "ramfs", varies=True),
     Operation("fork+exec+exit, tmpfs", "exec", "tmpfs", varies=True),
-    Operation("bpf(MAP_LOOKUP_ELEM)", "lookup"),
+    Operation("bpf(MAP_LOOKUP_ELEM)", "lookup", tracer=True),
     Operation("mmap(EXEC)+munmap", "mmap", "ramfs"),
     Operation("mmap(EXEC)+munmap, tmpfs", "mmap", "tmpfs"),
     Operation("2 x mprotect", "mprotect", "ramfs"),
     Operation("prctl", "prctl"),
-    Operation("ioperm", "ioperm"),
+    Operation("ioperm", "ioperm", tracer=True),
+    # Of one byte, of files that no lock guards.
+    Operation("pread", "pread", "tmpfs"),
+    Operation("pwrite", "pwrite", "tmpfs"),
+    Operation("open+close, to write", "write_open", "tmpfs"),
+    Operation("create+close+unlink", "create", "tmpfs"),
+    Operation("2 x rename", "rename", "tmpfs"),
+    Operation("mkdir+rmdir", "mkdir", "tmpfs"),
+    Operation("chmod", "chmod", "tmpfs"),
+    Operation("setxattr", "setxattr", "tmpfs", tracer=True),
+    Operation("ioctl", "ioctl", "tmpfs"),
+    Operation("mmap(SHARED)+munmap", "shared", "tmpfs"),
+    Operation("mount(REMOUNT|BIND)", "remount", "tmpfs", tracer=True),
+    # Of the file system that rootfslock guards, and of sysfs.
+    Operation("pwrite, root", "pwrite", "root"),
+    Operation("open+close to write, root", "write_open", "root"),
+    Operation("create+close+unlink, root", "create", "root"),
+    Operation("chmod, root", "chmod", "root"),
+    Operation("open+close to write, sysfs", "sysfs"),
+    Operation("socket+close", "socket"),
+    Operation("socket+close, netlink", "netlink"),
+    Operation("bind", "bind"),
+    Operation("listen", "listen"),
+    Operation("chroot", "chroot", tracer=True),
+    Operation("sethostname", "hostname", tracer=True),
+    Operation("setuid", "setuid", tracer=True),
+    Operation("unshare(NEWUTS)", "unshare", tracer=True),
+    Operation("setns", "setns", tracer=True),
 )
 _CLOCK = Operation("clock", "clock")
 
@@ -86,20 +114,22 @@ Settle = Callable[[], object]
 class Configuration:
     name: str
     summary: str
-    enter: Callable[[], AbstractContextManager[Settle]]
+    # Given the directory of the files.
+    enter: Callable[[Path], AbstractContextManager[Settle]]
+    tracer: bool = False  # measured for what privsnoop tells, and for nothing else
 
 
 @contextlib.contextmanager
-def _nothing() -> Iterator[Settle]:
+def _nothing(_base: Path) -> Iterator[Settle]:
     yield lambda: None
 
 
 @contextlib.contextmanager
-def _empty(each: bool) -> Iterator[Settle]:
+def _empty(objects: Path, each: bool) -> Iterator[Settle]:
     """One empty program on every hook, or (`each`) as many as bpflock has there."""
     with ExitStack() as stack:
         # An absolute path takes the place of the package's own directory of objects.
-        programs = stack.enter_context(Object(str(build.EMPTY)))
+        programs = stack.enter_context(Object(str(objects)))
         programs.load()
         root = stack.enter_context(host.root_cgroup())
         attached: set[str] = set()
@@ -110,15 +140,22 @@ def _empty(each: bool) -> Iterator[Settle]:
         yield lambda: None
 
 
+def _settings(lock: Lock, profile: Profile, base: Path) -> Settings:
+    """rootfslock guards one of our own file systems, as the machine's root cannot be written to."""
+    return Settings(profile, parameters=(("path", (str(base / "root"),)),) if lock.name == "rootfslock" else ())
+
+
 @contextlib.contextmanager
-def _locks(profile: Profile, trace: bool = False, exception: bool = False) -> Iterator[Settle]:
-    wanted: list[tuple[Lock, Profile]] = [(LOCKS[name], profile) for name in build.LOCK_NAMES]
+def _locks(base: Path, profile: Profile, trace: str = "", exception: bool = False) -> Iterator[Settle]:
+    """Every lock with this profile, none if it is `none`; and a tracer."""
+    names = build.LOCK_NAMES if profile is not Profile.NONE else ()
+    wanted: list[tuple[Lock, Settings]] = [(LOCKS[name], _settings(LOCKS[name], profile, base)) for name in names]
     if trace:
-        wanted.append((LOCKS["execsnoop"], Profile.ALL))
+        wanted.append((LOCKS[trace], Settings(Profile.ALL)))
     with Enforcer() as enforcer, ExitStack() as stack:
-        for lock, wish in wanted:
+        for lock, settings in wanted:
             stack.callback(enforcer.remove, lock)
-            enforcer.apply(lock, Settings(wish), {})
+            enforcer.apply(lock, settings, {})
         if exception:
             stack.callback(cgroup.unset_profile, str(_UNRELATED))
             cgroup.set_profile(str(_UNRELATED), Profile.ALLOW)
@@ -130,16 +167,27 @@ def _locks(profile: Profile, trace: bool = False, exception: bool = False) -> It
 
 CONFIGURATIONS = (
     Configuration("nothing", "no BPF program", _nothing),
-    Configuration("empty", "one empty program on each hook that bpflock uses", lambda: _empty(each=False)),
-    Configuration("empty x N", "as many empty programs as bpflock has on each hook", lambda: _empty(each=True)),
-    Configuration("baseline", "every lock, profile baseline", lambda: _locks(Profile.BASELINE)),
-    Configuration("execsnoop", "the same, and execsnoop all", lambda: _locks(Profile.BASELINE, trace=True)),
+    Configuration("empty", "one empty program on each hook that a lock uses", lambda _: _empty(build.EMPTY, False)),
+    Configuration("empty x N", "as many empty programs as locks use each hook", lambda _: _empty(build.EMPTY, True)),
+    Configuration("baseline", "every lock, profile baseline", lambda base: _locks(base, Profile.BASELINE)),
+    Configuration(
+        "execsnoop", "the same, and execsnoop all", lambda base: _locks(base, Profile.BASELINE, trace="execsnoop")
+    ),
     Configuration(
         "cgroup",
         "baseline, and an unrelated cgroup has an exception",
-        lambda: _locks(Profile.BASELINE, exception=True),
+        lambda base: _locks(base, Profile.BASELINE, exception=True),
     ),
-    Configuration("allow", "every lock, profile allow", lambda: _locks(Profile.ALLOW)),
+    Configuration("allow", "every lock, profile allow", lambda base: _locks(base, Profile.ALLOW)),
+    Configuration(
+        "empty p", "empty programs on the hooks of privsnoop", lambda _: _empty(build.EMPTY_TRACER, True), tracer=True
+    ),
+    Configuration(
+        "privsnoop",
+        "no lock, privsnoop all",
+        lambda base: _locks(base, Profile.NONE, trace=build.TRACER),
+        tracer=True,
+    ),
 )
 
 
@@ -151,12 +199,12 @@ def _mount(stack: ExitStack, kind: str, place: Path) -> None:
 @contextlib.contextmanager
 def _files() -> Iterator[Path]:
     """A directory with the workload, and directories on two kinds of file systems: tmpfs, where filelesslock has to
-    find out whether it is /dev/shm, and one where it has not."""
+    find out whether it is /dev/shm, and one where it has not. `root`: what rootfslock guards."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         base = Path(name)
         shutil.copy(build.WORKLOAD, base)
-        for kind in ("tmpfs", "ramfs"):
-            place = base / kind
+        for directory, kind in (("tmpfs", "tmpfs"), ("ramfs", "ramfs"), ("root", "tmpfs")):
+            place = base / directory
             place.mkdir()
             _mount(stack, kind, place)
             shutil.copy(build.TINY, place)
@@ -179,14 +227,10 @@ def _cgroups() -> Iterator[Path]:
 
 def _run(operation: Operation, base: Path, subject: Path) -> int:
     """The least instructions in one process."""
-
-    def enter_cgroup() -> None:
-        (subject / "cgroup.procs").write_text(str(os.getpid()))
-
-    command = [str(base / build.WORKLOAD.name), operation.call, str(_COUNT)]
+    command = [str(base / build.WORKLOAD.name), str(subject), operation.call, str(_COUNT)]
     if operation.directory:
         command.append(str(base / operation.directory / build.TINY.name))
-    done = subprocess.run(command, preexec_fn=enter_cgroup, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise BpflockError(f"the workload '{operation.call}' failed")
     return min(map(int, done.stdout.split()))
@@ -211,14 +255,16 @@ def measure(progress: Callable[[str], None]) -> Results:
         for number in range(_ROUNDS + 1):
             for configuration in CONFIGURATIONS if number else CONFIGURATIONS[:1]:
                 progress(f"round {number}: {configuration.summary}" if number else "warming up")
-                with configuration.enter() as settle:
+                with configuration.enter(base) as settle:
                     for operation in OPERATIONS:
+                        if configuration.tracer and not operation.tracer:
+                            continue
                         settle()
                         runs = [_run(operation, base, subject) for _ in range(operation.processes)]
                         if number:
                             found.setdefault(configuration.name, {}).setdefault(operation.name, []).extend(runs)
     return {
-        name: {each.name: _sample(each, clock, samples[each.name]) for each in OPERATIONS}
+        name: {each.name: _sample(each, clock, samples[each.name]) for each in OPERATIONS if each.name in samples}
         for name, samples in found.items()
     }
 

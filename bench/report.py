@@ -13,11 +13,12 @@ MAX_RATIO = 1.5
 MAX_START = 2_000_000_000  # instructions: two seconds of a processor that does one in a nanosecond
 MAX_RESIDENT = 40_000  # kB
 _BASE, _EMPTY, _LOCKED = "nothing", "empty x N", "baseline"
+_EMPTY_TRACER, _TRACER = "empty p", "privsnoop"
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """Of one operation: what the locks add, in instructions, and what the goal says to it."""
+    """Of one operation: what the locks, or privsnoop, add, in instructions, and what the goal says to it."""
 
     operation: str
     base: float
@@ -37,11 +38,18 @@ def verdicts(results: Results) -> Iterator[Verdict]:
             text = "nothing is added" if locked <= 0 else f"{locked:+.0f} where nothing may be added"
             yield Verdict(operation.name, base, empty, locked, None, locked <= 0, text)
         else:
-            ratio = locked / empty if empty > 0 else float("inf")
-            text = "within" if ratio <= MAX_RATIO else "over"
-            yield Verdict(
-                operation.name, base, empty, locked, round(ratio, 2), ratio <= MAX_RATIO, f"{text} {MAX_RATIO} x empty"
-            )
+            yield _compared(operation.name, base, empty, locked)
+    for operation in OPERATIONS:
+        if operation.tracer:
+            base = results[_BASE][operation.name].instructions
+            empty = added(results, _EMPTY_TRACER, operation)
+            yield _compared(f"{operation.name} (p)", base, empty, added(results, _TRACER, operation))
+
+
+def _compared(name: str, base: float, empty: float, locked: float) -> Verdict:
+    ratio = locked / empty if empty > 0 else float("inf")
+    text = f"{'within' if ratio <= MAX_RATIO else 'over'} {MAX_RATIO} x empty"
+    return Verdict(name, base, empty, locked, round(ratio, 2), ratio <= MAX_RATIO, text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,16 +101,23 @@ def as_json(results: Results, start: Start) -> dict[str, Any]:
 
 def as_text(results: Results, start: Start) -> str:
     shown = [each for each in CONFIGURATIONS if each.name != _BASE]
-    width = max(len(each.name) for each in OPERATIONS)
+    width = max(len(each.name) for each in OPERATIONS) + len(" (p)")
     lines = [f"Linux {platform.release()}: instructions of one operation, and what is added to them", ""]
     lines.append(f"{'':{width}}{_BASE:>10}" + "".join(f"{each.name:>11}" for each in shown) + f"{'spread':>9}")
     for operation in OPERATIONS:
-        cells = "".join(f"{_signed(added(results, each.name, operation)):>11}" for each in shown)
+        cells = "".join(
+            f"{_signed(added(results, each.name, operation)) if operation.name in results[each.name] else '':>11}"
+            for each in shown
+        )
         base = results[_BASE][operation.name]
         lines.append(f"{operation.name:{width}}{base.instructions:>10.0f}{cells}{base.spread:>9.0f}")
     lines.append("")
     lines += [f"{each.name:11}{each.summary}" for each in CONFIGURATIONS]
-    lines += ["spread     how much 'nothing' differed from process to process", ""]
+    lines += [
+        "spread     how much 'nothing' differed from process to process",
+        "(p)        privsnoop, compared with 'empty p'",
+        "",
+    ]
     for verdict in verdicts(results):
         ratio = "" if verdict.ratio is None else f"{verdict.ratio:.2f}"
         lines.append(f"{'ok' if verdict.met else 'MISSED':8}{verdict.operation:{width}}{ratio:>6}  {verdict.text}")

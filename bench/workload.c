@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * workload OPERATION COUNT [FILE]: do the operation COUNT times, print what each took, one number a line.
+ * workload CGROUP OPERATION COUNT [FILE]: in the cgroup, do the operation COUNT times, print what each took, one number a line.
  *
  * The unit is the nanosecond, which under "qemu -icount shift=0" is one instruction of the guest. Each operation is
  * measured alone: what the kernel does only now and then (filling a cache of free objects, a timer's tick) then shows
@@ -10,17 +10,23 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <netinet/in.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/io.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,8 +34,13 @@
 #define PAUSE_US 10000
 #define WARM_UP 5 /* caches, and what bpflock does only for the first event of a process */
 
+#define ATTRIBUTE "/sys/kernel/mm/transparent_hugepage/enabled" /* root may write it */
+
 static char *file;
-static int fd;
+static char other[4096], moved[4096], directory[4096]; /* file.data, file.moved, and where they are */
+static int fd, peer;
+static pid_t target;
+static struct sockaddr_in address = { .sin_family = AF_INET };
 static void *mapped;
 
 static void check(long result, const char *what)
@@ -60,6 +71,201 @@ static void run_socket(void)
 	close(fd);
 }
 
+static void run_pipe(void)
+{
+	int ends[2];
+
+	check(pipe(ends), "pipe");
+	close(ends[0]);
+	close(ends[1]);
+}
+
+static void run_netlink(void)
+{
+	check(fd = socket(AF_NETLINK, SOCK_RAW, 0), "socket");
+	close(fd);
+}
+
+static void bind_socket(void)
+{
+	socklen_t length = sizeof(address);
+
+	check(fd = socket(AF_INET, SOCK_STREAM, 0), "socket");
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	check(bind(fd, (struct sockaddr *)&address, sizeof(address)), "bind");
+	check(getsockname(fd, (struct sockaddr *)&address, &length), "getsockname");
+}
+
+/* It has an address already: the kernel finds that after it has asked who may. */
+static void run_bind(void)
+{
+	bind(fd, (struct sockaddr *)&address, sizeof(address));
+}
+
+static void run_listen(void)
+{
+	check(listen(fd, 4), "listen");
+}
+
+static void listen_socket(void)
+{
+	bind_socket();
+	run_listen();
+}
+
+static void run_connect(void)
+{
+	int accepted;
+
+	check(peer = socket(AF_INET, SOCK_STREAM, 0), "socket");
+	check(connect(peer, (struct sockaddr *)&address, sizeof(address)), "connect");
+	check(accepted = accept(fd, NULL, NULL), "accept");
+	close(accepted);
+	close(peer);
+}
+
+static void open_data(void)
+{
+	check(fd = open(other, O_RDWR | O_CREAT, 0600), other);
+	check(write(fd, "x", 1), "write");
+}
+
+static void run_pread(void)
+{
+	char byte;
+
+	check(pread(fd, &byte, 1, 0), "pread");
+}
+
+static void run_pwrite(void)
+{
+	check(pwrite(fd, "x", 1, 0), "pwrite");
+}
+
+static void run_write_open(void)
+{
+	int data;
+
+	check(data = open(other, O_WRONLY), other);
+	close(data);
+}
+
+static void run_create(void)
+{
+	int new;
+
+	check(new = open(moved, O_WRONLY | O_CREAT | O_EXCL, 0600), moved);
+	close(new);
+	check(unlink(moved), "unlink");
+}
+
+static void run_rename(void)
+{
+	check(rename(other, moved), "rename");
+	check(rename(moved, other), "rename");
+}
+
+static void run_mkdir(void)
+{
+	check(mkdir(moved, 0700), "mkdir");
+	check(rmdir(moved), "rmdir");
+}
+
+static void run_chmod(void)
+{
+	check(chmod(other, 0600), "chmod");
+}
+
+static void run_setxattr(void)
+{
+	check(setxattr(other, "trusted.bench", "x", 1, 0), "setxattr");
+}
+
+static void run_ioctl(void)
+{
+	check(ioctl(fd, FIOCLEX), "ioctl");
+}
+
+static void run_shared(void)
+{
+	mapped = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	check(mapped == MAP_FAILED ? -1 : 0, "mmap");
+	munmap(mapped, PAGE);
+}
+
+static void run_sysfs(void)
+{
+	int attribute;
+
+	check(attribute = open(ATTRIBUTE, O_WRONLY), ATTRIBUTE);
+	close(attribute);
+}
+
+static void run_stat(void)
+{
+	struct stat status;
+
+	check(stat(file, &status), file);
+}
+
+static void run_remount(void)
+{
+	check(mount(NULL, directory, NULL, MS_REMOUNT | MS_BIND, NULL), "mount");
+}
+
+static void run_chroot(void)
+{
+	check(chroot("/"), "chroot");
+}
+
+static void run_hostname(void)
+{
+	check(sethostname("bench", 5), "sethostname");
+}
+
+static void run_setuid(void)
+{
+	check(syscall(SYS_setuid, 0), "setuid");
+}
+
+static void run_unshare(void)
+{
+	check(unshare(CLONE_NEWUTS), "unshare");
+}
+
+static void open_namespace(void)
+{
+	check(fd = open("/proc/self/ns/uts", O_RDONLY), "/proc/self/ns/uts");
+}
+
+static void run_setns(void)
+{
+	check(setns(fd, CLONE_NEWUTS), "setns");
+}
+
+static void start_target(void)
+{
+	target = fork();
+	check(target, "fork");
+	if (!target) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+}
+
+/* A signal that its target ignores from the start. */
+static void run_kill(void)
+{
+	check(kill(target, SIGURG), "kill");
+}
+
+static void end_target(void)
+{
+	if (target)
+		kill(target, SIGKILL);
+}
+
 static void run_prctl(void)
 {
 	char name[16];
@@ -70,6 +276,17 @@ static void run_prctl(void)
 static void run_open(void)
 {
 	check(fd = open(file, O_RDONLY), file);
+	close(fd);
+}
+
+/* FILE.0, FILE.1 and so on: none of them was used before. */
+static void run_first(void)
+{
+	static int number;
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%.4000s.%d", file, number++);
+	check(fd = open(path, O_RDONLY), path);
 	close(fd);
 }
 
@@ -153,11 +370,36 @@ static const struct operation {
 	{ "socket", nothing, run_socket },
 	{ "prctl", nothing, run_prctl },
 	{ "open", nothing, run_open },
+	{ "first", nothing, run_first },
 	{ "exec", nothing, run_exec },
 	{ "lookup", create_map, run_lookup },
 	{ "mmap", open_file, run_mmap },
 	{ "mprotect", map_file, run_mprotect },
 	{ "ioperm", nothing, run_ioperm },
+	{ "pipe", nothing, run_pipe },
+	{ "netlink", nothing, run_netlink },
+	{ "bind", bind_socket, run_bind },
+	{ "listen", bind_socket, run_listen },
+	{ "connect", listen_socket, run_connect },
+	{ "pread", open_data, run_pread },
+	{ "pwrite", open_data, run_pwrite },
+	{ "write_open", open_data, run_write_open },
+	{ "create", nothing, run_create },
+	{ "rename", open_data, run_rename },
+	{ "mkdir", nothing, run_mkdir },
+	{ "chmod", open_data, run_chmod },
+	{ "setxattr", open_data, run_setxattr },
+	{ "ioctl", open_data, run_ioctl },
+	{ "shared", open_data, run_shared },
+	{ "sysfs", nothing, run_sysfs },
+	{ "stat", nothing, run_stat },
+	{ "remount", nothing, run_remount },
+	{ "chroot", nothing, run_chroot },
+	{ "hostname", nothing, run_hostname },
+	{ "setuid", nothing, run_setuid },
+	{ "unshare", nothing, run_unshare },
+	{ "setns", open_namespace, run_setns },
+	{ "kill", start_target, run_kill },
 };
 
 static long now(void)
@@ -177,6 +419,20 @@ static const struct operation *find(const char *name)
 	exit(2);
 }
 
+/* The directory of a cgroup, or "" to stay. */
+static void enter_cgroup(const char *path)
+{
+	char procs[4096];
+	int there;
+
+	if (!*path)
+		return;
+	snprintf(procs, sizeof(procs), "%s/cgroup.procs", path);
+	check(there = open(procs, O_WRONLY), procs);
+	check(write(there, "0", 1), procs);
+	close(there);
+}
+
 int main(int argc, char **argv)
 {
 	struct sched_param priority = { .sched_priority = 1 };
@@ -184,8 +440,8 @@ int main(int argc, char **argv)
 	int count;
 	long *took;
 
-	if (argc < 3) {
-		fprintf(stderr, "usage: workload OPERATION COUNT [FILE]\n");
+	if (argc < 4) {
+		fprintf(stderr, "usage: workload CGROUP OPERATION COUNT [FILE]\n");
 		return 2;
 	}
 	/* The same addresses in every run. */
@@ -193,10 +449,14 @@ int main(int argc, char **argv)
 		check(personality(ADDR_NO_RANDOMIZE), "personality");
 		check(execv("/proc/self/exe", argv), "execv");
 	}
+	enter_cgroup(argv[1]);
 	check(sched_setscheduler(0, SCHED_FIFO, &priority), "sched_setscheduler");
-	op = find(argv[1]);
-	count = atoi(argv[2]);
-	file = argc > 3 ? argv[3] : "";
+	op = find(argv[2]);
+	count = atoi(argv[3]);
+	file = argc > 4 ? argv[4] : "";
+	snprintf(other, sizeof(other), "%s.data", file);
+	snprintf(moved, sizeof(moved), "%s.moved", file);
+	snprintf(directory, sizeof(directory), "%.*s", (int)(strrchr(file, '/') ? strrchr(file, '/') - file : 0), file);
 	took = calloc(count, sizeof(*took));
 	op->prepare();
 	for (int i = -WARM_UP; i < count; i++) {
@@ -208,6 +468,7 @@ int main(int argc, char **argv)
 		if (i >= 0)
 			took[i] = now() - start;
 	}
+	end_target();
 	for (int i = 0; i < count; i++)
 		printf("%ld\n", took[i]);
 	return 0;

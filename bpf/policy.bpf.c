@@ -410,6 +410,28 @@ static __always_inline int check_start(struct linux_binprm *bprm, struct policy_
 	return denies(reason) ? -EPERM : 0;
 }
 
+/*
+ * What is kept for the executable tells that no profile is for it, as of most programs. Without a walk, the task needs no
+ * storage: making it is most of what an exec would cost, and a task that has some pays for it in every hook.
+ */
+static __always_inline bool known_without_profile(struct task_struct *task, struct file *file)
+{
+	struct policy_label *kept = bpf_inode_storage_get(&policy_labels, file->f_inode, 0, 0);
+	u32 generation, label;
+	u64 seq;
+
+	if (!kept)
+		return false;
+	seq = kept->seq;
+	barrier();
+	if (seq & 1 || !label_holds(kept, task, file->f_path.mnt, file->f_path.dentry))
+		return false;
+	generation = kept->generation;
+	label = kept->label;
+	barrier();
+	return kept->seq == seq && !profile_of_executable(generation, label);
+}
+
 SEC("lsm/bprm_creds_from_file")
 int BPF_PROG(policy_bprm_creds_from_file, struct linux_binprm *bprm, struct file *from, int ret)
 {
@@ -422,6 +444,12 @@ int BPF_PROG(policy_bprm_creds_from_file, struct linux_binprm *bprm, struct file
 	if (ret)
 		return ret;
 	subject = confined(task);
+	if (likely(!subject) && known_without_profile(task, file)) {
+		subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
+		if (unlikely(subject))
+			subject->next_profile = 0;
+		return 0;
+	}
 	scratch = scratch_of_task();
 	if (!scratch)
 		return -EPERM;

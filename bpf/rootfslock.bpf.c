@@ -106,12 +106,9 @@ static __noinline bool is_excepted(u64 dentry)
 	return climb.found;
 }
 
-static __always_inline enum bpflock_reason judge(struct task_struct *task, u64 dentry, u32 op, u32 flags)
+/* What decide() has denied may be allowed all the same. */
+static __always_inline enum bpflock_reason reconsider(struct task_struct *task, u64 dentry, u32 flags, enum bpflock_reason reason)
 {
-	enum bpflock_reason reason = decide(task, op);
-
-	if (likely(!denies(reason)))
-		return reason;
 	if (own_task(task))
 		return REASON_ALLOW_BPFLOCK; /* its state is in /var/lib */
 	if (!target.excepts || flags & NO_EXCEPTION)
@@ -130,9 +127,9 @@ enum verdict { PASS, DENY, CANARY };
  * What all hooks but two end in: verified once for all of them, because it is global, and so takes only numbers; `address` is
  * that of a dentry.
  */
-__noinline u32 rootfslock_decide(u64 address, u32 op, u32 type, u32 flags)
+__noinline u32 rootfslock_decide(u64 address, u32 op, u32 type, u32 flags, u64 object)
 {
-	struct access access = { .lock = LOCK_ROOTFSLOCK, .type = type, .op = op };
+	struct access access = { .lock = LOCK_ROOTFSLOCK, .type = type, .op = op, .object = object };
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpflock_own *own = canary(task);
 	struct dentry *dentry = (void *)address;
@@ -140,10 +137,11 @@ __noinline u32 rootfslock_decide(u64 address, u32 op, u32 type, u32 flags)
 
 	if (own)
 		return answer_canary(own, LOCK_ROOTFSLOCK) ? CANARY : PASS;
-	reason = judge(task, address, op, flags);
-	if (likely(!denies(reason)) && flags & OPENED)
+	reason = decide(task, op);
+	if (denies(reason))
+		reason = reconsider(task, address, flags, reason);
+	if (!denies(reason) && flags & OPENED)
 		return PASS;
-	access.object = BPF_CORE_READ(dentry, d_inode, i_ino);
 	access.name = (const char *)BPF_CORE_READ(dentry, d_name.name);
 	return conclude(task, &access, reason) ? DENY : PASS;
 }
@@ -164,9 +162,26 @@ static __always_inline u64 address_of(const void *pointer)
 	return address;
 }
 
-static __always_inline int check(struct dentry *dentry, u32 op, enum bpflock_event_type type, u32 flags)
+/* `object`: the number of the inode, 0 if there is none yet. */
+static __always_inline int check(struct dentry *dentry, u64 object, u32 op, enum bpflock_event_type type, u32 flags)
 {
-	return answer(rootfslock_decide(address_of(dentry), op, type, flags));
+	/* First the way that nearly every access takes, without a call of the kernel. */
+	if (likely(!shared.canary && !shared.cgroups)) {
+		struct task_struct *task = bpf_get_current_task_btf();
+		enum bpflock_reason reason = decide(task, op);
+
+		if (!denies(reason) && (flags & OPENED || repeats(task, op, object, reason)))
+			return 0;
+	}
+	return answer(rootfslock_decide(address_of(dentry), op, type, flags, object));
+}
+
+/* The same of a name, which may be that of no file yet. */
+static __always_inline int check_dentry(struct dentry *dentry, u32 op, enum bpflock_event_type type, u32 flags)
+{
+	struct inode *inode = dentry->d_inode;
+
+	return check(dentry, inode ? inode->i_ino : 0, op, type, flags);
 }
 
 static __always_inline bool is_target(struct inode *inode)
@@ -229,7 +244,7 @@ static __always_inline int check_opened(struct file *file, enum bpflock_event_ty
 		return 0;
 	if (kind == CANARY_ATTRIBUTE)
 		return ignore(LOCK_ROOTFSLOCK);
-	return check(dentry_of(file), ROOTFSLOCK_WRITE, type, OPENED | (kind == RAW ? NO_EXCEPTION : 0));
+	return check(dentry_of(file), file->f_inode->i_ino, ROOTFSLOCK_WRITE, type, OPENED | (kind == RAW ? NO_EXCEPTION : 0));
 }
 
 SEC("lsm/file_open")
@@ -237,6 +252,7 @@ int BPF_PROG(rootfslock_file_open, struct file *file, int ret)
 {
 	struct access access = { .lock = LOCK_ROOTFSLOCK, .type = EVENT_LSM_FILE_OPEN, .op = ROOTFSLOCK_WRITE };
 	struct task_struct *task;
+	enum bpflock_reason reason;
 	struct bpflock_own *own;
 	enum file_kind kind;
 
@@ -255,8 +271,10 @@ int BPF_PROG(rootfslock_file_open, struct file *file, int ret)
 		return answer_canary(own, LOCK_ROOTFSLOCK);
 	access.object = file->f_inode->i_ino;
 	access.path = &file->f_path;
-	return conclude(task, &access,
-			judge(task, address_of(dentry_of(file)), ROOTFSLOCK_WRITE, kind == RAW ? NO_EXCEPTION : 0));
+	reason = decide(task, ROOTFSLOCK_WRITE);
+	if (denies(reason))
+		reason = reconsider(task, address_of(dentry_of(file)), kind == RAW ? NO_EXCEPTION : 0, reason);
+	return conclude(task, &access, reason);
 }
 
 SEC("lsm/file_permission")
@@ -335,11 +353,11 @@ static __always_inline int check_ioctl(struct file *file, u32 command)
 	case GUARDED:
 		if (ioctl_reads(command))
 			return 0;
-		return check(dentry_of(file), ROOTFSLOCK_WRITE, EVENT_LSM_FILE_IOCTL, 0);
+		return check(dentry_of(file), inode->i_ino, ROOTFSLOCK_WRITE, EVENT_LSM_FILE_IOCTL, 0);
 	case RAW:
 		if (ioctl_asks_device(command))
 			return 0;
-		return check(dentry_of(file), ROOTFSLOCK_WRITE, EVENT_LSM_FILE_IOCTL, NO_EXCEPTION);
+		return check(dentry_of(file), inode->i_ino, ROOTFSLOCK_WRITE, EVENT_LSM_FILE_IOCTL, NO_EXCEPTION);
 	}
 	return 0;
 }
@@ -362,7 +380,7 @@ static __always_inline int check_name(struct inode *dir, struct dentry *dentry, 
 {
 	if (likely(!is_target(dir)))
 		return ignore(LOCK_ROOTFSLOCK);
-	return check(dentry, ROOTFSLOCK_WRITE, type, PARENT);
+	return check_dentry(dentry, ROOTFSLOCK_WRITE, type, PARENT);
 }
 
 SEC("lsm/inode_create")
@@ -408,7 +426,7 @@ int BPF_PROG(rootfslock_inode_link, struct dentry *old, struct inode *dir, struc
 	if (ret)
 		return ret;
 	if (is_target(dir)) {
-		ret = check(old, ROOTFSLOCK_WRITE, EVENT_LSM_INODE_CREATE, OPENED);
+		ret = check_dentry(old, ROOTFSLOCK_WRITE, EVENT_LSM_INODE_CREATE, OPENED);
 		if (ret)
 			return ret;
 	}
@@ -421,7 +439,7 @@ int BPF_PROG(rootfslock_inode_rename, struct inode *old_dir, struct dentry *old,
 	if (ret)
 		return ret;
 	if (is_target(old_dir)) {
-		ret = check(old, ROOTFSLOCK_WRITE, EVENT_LSM_INODE_RENAME, OPENED | PARENT);
+		ret = check_dentry(old, ROOTFSLOCK_WRITE, EVENT_LSM_INODE_RENAME, OPENED | PARENT);
 		if (ret)
 			return ret;
 	}
@@ -436,7 +454,7 @@ static __always_inline int check_attributes(struct dentry *dentry, enum bpflock_
 		return 0;
 	if (likely(!is_target(inode)))
 		return ignore(LOCK_ROOTFSLOCK);
-	return check(dentry, ROOTFSLOCK_WRITE, type, 0);
+	return check(dentry, inode->i_ino, ROOTFSLOCK_WRITE, type, 0);
 }
 
 SEC("lsm/inode_setattr")
@@ -502,7 +520,7 @@ int BPF_PROG(rootfslock_sb_mount, const char *device, const struct path *path, c
 	} else if (flags & MS_PROPAGATION) {
 		return 0;
 	}
-	return check(path->dentry, op, EVENT_LSM_SB_MOUNT, 0);
+	return check(path->dentry, inode->i_ino, op, EVENT_LSM_SB_MOUNT, 0);
 }
 
 SEC("lsm/move_mount")
@@ -517,7 +535,7 @@ int BPF_PROG(rootfslock_move_mount, const struct path *from, const struct path *
 		return 0;
 	if (!is_target(inode))
 		return ignore(LOCK_ROOTFSLOCK);
-	return check(to->dentry, ROOTFSLOCK_MOUNT, EVENT_LSM_MOVE_MOUNT, 0);
+	return check(to->dentry, inode->i_ino, ROOTFSLOCK_MOUNT, EVENT_LSM_MOVE_MOUNT, 0);
 }
 
 SEC("lsm/sb_remount")
@@ -527,5 +545,5 @@ int BPF_PROG(rootfslock_sb_remount, struct super_block *sb, void *options, int r
 		return ret;
 	if (sb->s_dev != target.device)
 		return ignore(LOCK_ROOTFSLOCK);
-	return check(sb->s_root, ROOTFSLOCK_REMOUNT, EVENT_LSM_SB_REMOUNT, NO_EXCEPTION);
+	return check_dentry(sb->s_root, ROOTFSLOCK_REMOUNT, EVENT_LSM_SB_REMOUNT, NO_EXCEPTION);
 }

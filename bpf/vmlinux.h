@@ -69,8 +69,13 @@ struct hlist_head {
 };
 
 struct qstr {
-	u32 hash;
-	u32 len;
+	union {
+		struct {
+			u32 hash;
+			u32 len;
+		};
+		u64 hash_len;
+	};
 	const unsigned char *name;
 };
 

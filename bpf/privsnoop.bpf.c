@@ -34,7 +34,6 @@ static __noinline int trace(enum bpflock_event_type type, u32 op, u64 object, in
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpflock_own *own = canary(task);
-	struct access access = { .lock = LOCK_PRIVSNOOP, .type = type, .op = op, .object = object };
 	enum bpflock_reason reason = result ? REASON_DENIED_KERNEL : REASON_PERMITTED;
 	struct bpflock_counter *counter;
 
@@ -44,11 +43,19 @@ static __noinline int trace(enum bpflock_event_type type, u32 op, u64 object, in
 	}
 	if (config.profile == PROFILE_FILTER && (!shared.cgroups || search_cgroups() == PROFILE_NONE))
 		return 0;
-	if (repeats(task, op, object, reason) || own_task(task)) /* what bpflock itself does is not told */
-		return 0;
 	counter = counter_of(op);
 	if (!counter)
 		return 0;
+	/* As repeats() does, with the counter that is needed anyway. */
+	if (likely(!result && counter->last == who(task, object, reason))) {
+		__sync_fetch_and_add(&counter->repeated, 1);
+		return 0;
+	}
+	if (own_task(task)) /* what bpflock itself does is not told */
+		return 0;
+	/* Only now, off the hot path. */
+	struct access access = { .lock = LOCK_PRIVSNOOP, .type = type, .op = op, .object = object };
+
 	if (result) {
 		__sync_fetch_and_add(&counter->denied, 1);
 	} else {

@@ -655,7 +655,7 @@ static __always_inline void walk_label(struct policy_scratch *scratch, struct ta
 /* What tells the name of a file from others in its directory: the kernel's hash of it, and its length. */
 static __always_inline u64 name_of(struct dentry *dentry)
 {
-	return dentry->d_name.hash_len;
+	return (u64)dentry->d_name.len << 32 | dentry->d_name.hash;
 }
 
 /* Keep what a walk found. Namespaces that were never changed have no event number of their own: theirs is not kept. */

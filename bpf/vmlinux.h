@@ -69,13 +69,8 @@ struct hlist_head {
 };
 
 struct qstr {
-	union {
-		struct {
-			u32 hash;
-			u32 len;
-		};
-		u64 hash_len;
-	};
+	u32 hash;
+	u32 len;
 	const unsigned char *name;
 };
 

@@ -27,7 +27,7 @@ _UNRELATED = Path("bench.slice/unrelated.scope")
 _ROUNDS = 2  # of all configurations: what changes slowly in the kernel changes for all
 _COUNT = 10  # of an operation in one process
 _PROCESSES = 10  # in one round, for what varies
-_PROCESSES_FREE = 5  # for what must not differ by one instruction
+_PROCESSES_FREE = 10  # for what must not differ by one instruction
 _PAGES_AT_HAND = Path("/proc/sys/vm/percpu_pagelist_high_fraction")
 
 

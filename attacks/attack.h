@@ -49,6 +49,8 @@ extern const struct attack sysfslock_attacks[];
 extern const struct attack guard_attacks[];
 extern const struct attack policy_attacks[];
 
+int probe(void); /* see prober.c */
+
 extern char message[1024]; /* the line */
 extern bool keep; /* --keep: leave the effect in place */
 

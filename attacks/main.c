@@ -20,6 +20,7 @@ static const char usage[] =
 	"       attack loop COUNT NAME [ARG]     COUNT times, as fast as possible\n"
 	"       attack until FILE NAME [ARG]     again and again, until FILE exists\n"
 	"       attack threads COUNT               so many threads leave at once, the first with status 3\n"
+	"       attack probe                     accesses to files, told on standard input: see prober.c\n"
 	"       attack cgroup PATH -- CMD ...    run CMD in the cgroup\n"
 	"       attack with-map|with-prog|with-link|with-pin|with-all -- CMD ...\n"
 	"                                        run CMD with inherited BPF objects that were made before (ATTACK_MAP_FD, ...)\n";
@@ -164,6 +165,8 @@ int main(int argc, char **argv)
 		return repeat_command(argv);
 	if (!strcmp(argv[0], "threads"))
 		return threads_command(argv[1]);
+	if (!strcmp(argv[0], "probe"))
+		return probe();
 	if (!strcmp(argv[0], "cgroup"))
 		return cgroup_command(argv);
 	if (!strncmp(argv[0], "with-", 5)) {

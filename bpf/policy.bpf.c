@@ -253,7 +253,7 @@ static __always_inline int decide_name(struct vfsmount *mnt, struct dentry *dent
 		return 0;
 	query.op = bit_number(access);
 	query.object = name_of(dentry);
-	return decide_path(subject, mnt, dentry, 0, &query);
+	return decide_path(subject, mnt, dentry, dentry->d_inode, &query);
 }
 
 SEC("lsm/task_alloc")

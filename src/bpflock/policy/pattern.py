@@ -21,7 +21,6 @@ kernel.
 import enum
 import functools
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bpflock.errors import UsageError
@@ -278,39 +277,34 @@ def matches_tokens(tokens: Tokens, path: bytes) -> bool:
     """Whether one expansion of a pattern matches a path, in which byte 1 is byte 2 already."""
     if path == b"/":
         return tokens == (SLASH,)
-    ends = {0}  # how much of the path the tokens so far can match
+    return _expression(tokens).fullmatch(path) is not None
+
+
+@functools.lru_cache(maxsize=16384)
+def _expression(tokens: Tokens) -> re.Pattern[bytes]:
+    found = b""
     at = 0
-    while at < len(tokens) and ends:
+    while at < len(tokens):
         if tokens[at : at + 3] == (SLASH, Glob.DEEP, SLASH):
-            slashes = {end for end in ends if path[end : end + 1] == b"/"}
-            ends = {end + 1 for end in slashes}
-            if slashes:
-                ends |= {end + 1 for end in range(min(slashes) + 1, len(path)) if path[end] == SLASH}
+            found += b"/(?:.*/)?"
             at += 3
         else:
-            ends = {longer for end in ends for longer in _advance(tokens[at], path, end)}
+            found += _part(tokens[at])
             at += 1
-    return len(path) in ends
+    return re.compile(found, re.DOTALL)
 
 
-def _advance(token: Token, path: bytes, begin: int) -> Iterator[int]:
-    """Where a match of one token that begins there can end."""
-    rest = path[begin:]
+def _part(token: Token) -> bytes:
     match token:
         case Glob.DEEP:
-            yield from range(begin, len(path) + 1)
+            return b".*"
         case Glob.STAR:
-            component = rest.split(b"/", 1)[0]
-            yield from range(begin, begin + len(component) + 1)
-        case Chars(bytes=members, negated=False):
-            if rest and rest[0] in members:
-                yield begin + 1
-        case Chars(bytes=members, negated=True):
-            if rest and rest[0] not in CONTINUATION and rest[0] != SLASH and rest[0] not in members:
-                end = begin + 1
-                while end < len(path) and path[end] in CONTINUATION:
-                    end += 1
-                yield end
+            return b"[^/]*"
+        case Chars(bytes=members, negated=negated):
+            chars = b"".join(re.escape(bytes([member])) for member in sorted(members))
+            if not negated:
+                return b"[" + chars + b"]"
+            # With all that goes on with the character: never a part of it.
+            return rb"[^/\x80-\xbf" + chars + rb"][\x80-\xbf]*+"
         case _:
-            if rest and rest[0] == token:
-                yield begin + 1
+            return re.escape(bytes([token]))

@@ -7,7 +7,6 @@
  */
 #include "attack.h"
 
-#include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -41,11 +40,11 @@ static int map_executable(const char *path)
 /* Neither to read nor to write: only ioctl() is asked for. */
 static int control(const char *path)
 {
-	int fd = open(path, O_ACCMODE | O_NONBLOCK), flags = 0, result, error;
+	int fd = open(path, O_ACCMODE | O_NONBLOCK), size = 0, result, error;
 
 	if (fd < 0)
 		return -1;
-	result = ioctl(fd, FS_IOC_GETFLAGS, &flags);
+	result = ioctl(fd, FIONREAD, &size);
 	error = errno;
 	close(fd);
 	errno = error;

@@ -316,7 +316,6 @@ class Session:
 _HARMLESS = {
     "execute": (errno.ENOEXEC,),
     "rmdir": (errno.ENOTEMPTY,),
-    "ioctl": (errno.ENOTTY,),
 }
 
 

@@ -149,9 +149,7 @@ class Engine:
                     base = pins.directory(pins.POLICY)
                     # New probes come before the rules that need them, old ones go after.
                     with probing.attached(base, probes):
-                        # First the numbers: no task may have one that a later command does not know.
-                        self._keep(base, State(generation, numbering, source, before.hooks, tuple(probes)))
-                        self._switch(base, tables)
+                        self._switch(base, tables, State(generation, numbering, source, before.hooks, tuple(probes)))
                     probing.remove_others(base, tuple(probes))
                 else:
                     self._load_programs(tables, numbering, source, probes)
@@ -210,8 +208,7 @@ class Engine:
                 for pin, name in _MAPS.items():
                     with program.map(name) as made:
                         made.pin(stage / pin)
-                self._keep(stage, State(tables.generation, numbering, source, hooks, tuple(probes)))
-                self._switch(stage, tables)
+                self._switch(stage, tables, State(tables.generation, numbering, source, hooks, tuple(probes)))
                 with probing.attached(stage, probes):
                     self._enforcer.attach(program, stage)
                 pins.write_origins(stage, {})
@@ -233,8 +230,9 @@ class Engine:
             content.pin(fresh)
         fresh.rename(base / _STATE)
 
-    def _switch(self, base: Path, tables: Tables) -> None:
-        """Fill the slot of the new generation, then name it: one store decides which policy set is in force."""
+    def _switch(self, base: Path, tables: Tables, state: State) -> None:
+        """Fill the slot of the new generation, then name it: one store decides which policy set is in force. The state
+        comes just before: no task may have a number that a later command does not know."""
         slot = struct.pack("=I", tables.generation % _GENERATIONS)
         for pin, size, content in (
             ("automata", _AUTOMATON_CELL, tables.automaton),
@@ -243,6 +241,7 @@ class Engine:
         ):
             with Map.open(base / pin) as outer, Map.table(f"policy_{pin}", size, content) as table:
                 outer.update(slot, struct.pack("=i", table.fd))
+        self._keep(base, state)
         with Map.open(base / "generation") as generation:
             generation.update(struct.pack("=I", 0), struct.pack("=I", tables.generation))
 

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A policy is loaded again and again while confined processes use files: what it denies is never allowed, what it
+allows never denied. Most loads switch the tables; some replace the programs, too."""
+
+import functools
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bpflock.confine.engine import Engine
+from bpflock.policy.bpfbox.load import parse
+from bpflock.policy.model import PolicySet
+
+from .conftest import ATTACK, Locks
+from .running import start
+
+_RELOADS = 300
+_OF_PROGRAMS = (150,)  # these loads replace the programs
+_HERE = Path("/tmp/policy-reloads")
+_PROGRAM = _HERE / "attack"
+_ALLOWED, _DENIED = _HERE / "open/file", _HERE / "closed/file"
+_STOP = _HERE / "stop"
+
+
+_POLICIES = 6
+
+
+@functools.cache
+def _policy(number: int) -> PolicySet:
+    """Each allows the one file and denies the other, by other patterns: labels and states have other numbers."""
+    others = "\n".join(f'fs("{_HERE}/other-{other}/**", read|write)' for other in range(number * 3))
+    before = f'#![profile "{_HERE}/another"]\nfs("/**", read|write|exec)\n' if number % 2 else ""
+    pattern = (f"{_HERE}/open/**", f"{_HERE}/o*/f?le", str(_ALLOWED))[number % 3]
+    return PolicySet(
+        parse(f'{before}#![profile "{_PROGRAM}"]\nfs("{pattern}", read)\ncapability(sys_resource)\n{others}')
+    )
+
+
+@pytest.fixture
+def engine(all_locks: Locks) -> Iterator[Engine]:
+    shutil.rmtree(_HERE, ignore_errors=True)
+    for file in (_ALLOWED, _DENIED):
+        file.parent.mkdir(parents=True)
+        file.write_text("content")
+    shutil.copy(ATTACK, _PROGRAM)
+    found = Engine(all_locks.enforcer)
+    yield found
+    found.unload()
+
+
+class Confined:
+    """Use files without a pause, until told to stop. At the lowest priority: reloads wait a lot on a single CPU."""
+
+    _ALL = (
+        ("read_file", _ALLOWED),
+        ("read_file", _DENIED),
+        ("read_in_child", _DENIED),
+    )
+
+    def __enter__(self) -> "Confined":
+        self._running = {
+            (attack, file): start(["nice", "-n19", _PROGRAM, "until", _STOP, attack, file])
+            for attack, file in self._ALL
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _STOP.touch()
+        for process in self._running.values():
+            process.kill()
+            process.wait()
+
+    def stop(self) -> dict[tuple[str, Path], int]:
+        """How many attempts there were, all of them decided rightly."""
+        _STOP.touch()
+        return {key: self._count(process, key[1]) for key, process in self._running.items()}
+
+    def _count(self, process: "subprocess.Popen[str]", file: Path) -> int:
+        output, _ = process.communicate(timeout=120)
+        match = re.fullmatch(r"attempts=(\d+) denied=(\d+) ok=(\d+)\n", output)
+        assert match, output
+        attempts, denied, worked = map(int, match.groups())
+        assert (denied, worked) == ((0, attempts) if file == _ALLOWED else (attempts, 0)), (file, output)
+        return attempts
+
+
+def test_three_hundred_reloads(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in (_ALLOWED, _DENIED):
+        for attack in ("read_file", "read_in_child"):
+            assert subprocess.run([_PROGRAM, attack, file], check=False).returncode == 0, "without a policy"
+    engine.load(_policy(0))
+    with Confined() as confined:
+        for number in range(1, _RELOADS + 1):
+            with monkeypatch.context() as patch:
+                if number in _OF_PROGRAMS:
+                    patch.setattr(Engine, "_is_loaded", lambda *_: False)
+                engine.load(_policy(number % _POLICIES))
+        attempts = confined.stop()
+    state = engine.state()
+    assert state
+    assert state.generation == _RELOADS + 1
+    with capsys.disabled():
+        told = ", ".join(f"{attack} {file.parent.name}: {count}" for (attack, file), count in attempts.items())
+        sys.stdout.write(f"\n{_RELOADS} reloads, attempts: {told}\n")
+    assert min(attempts.values()) > _RELOADS

@@ -42,6 +42,7 @@ fs("/mnt/tiny.{data,moved}", read|write|rm)
 fs("/mnt/*/*/*/*/*/*/tiny{,.[0-9]*}", read)
 net(inet, any)
 signal(child, any)
+capability(sys_nice)
 """
 _APPARMOR = """\
 profile bpflock-bench /mnt/workload {{

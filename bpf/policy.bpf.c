@@ -76,6 +76,7 @@ static __always_inline void look_up(struct policy_scratch *scratch, struct vfsmo
 		scratch->generation = kept->generation;
 		scratch->event = kept->event;
 		scratch->ns = kept->ns;
+		scratch->moves = kept->moves;
 		scratch->tree = kept->tree;
 		scratch->label = kept->label;
 		of = kept->profile;
@@ -221,7 +222,7 @@ static __always_inline bool settled(struct policy_task *subject, struct task_str
 
 /* An access to a file that is there. */
 static __always_inline int decide_known(struct policy_task *subject, struct task_struct *task, struct vfsmount *mnt,
-				  struct dentry *dentry, struct inode *inode, enum bpflock_event_type type, u32 access)
+					struct dentry *dentry, struct inode *inode, enum bpflock_event_type type, u32 access)
 {
 	struct query query = { .type = type, .access = access };
 
@@ -545,17 +546,21 @@ int policy_mark(struct bpf_iter__task *context)
 	return 0;
 }
 
+_Static_assert(FILE_READ == FMODE_READ && FILE_WRITE == FMODE_WRITE, "access_of_open() takes one for the other");
+
 static __always_inline u32 access_of_open(struct file *file)
 {
-	u32 flags = file->f_flags, mode = file->f_mode, access = 0;
+	u32 flags = file->f_flags, mode = file->f_mode, access = mode & (FMODE_READ | FMODE_WRITE);
 
-	if (mode & FMODE_READ && !(flags & FMODE_EXEC_FLAG))
-		access |= FILE_READ;
-	if (mode & FMODE_WRITE)
-		access |= flags & O_APPEND ? FILE_APPEND : FILE_WRITE;
-	if (flags & O_TRUNC)
-		access |= FILE_WRITE;
-	if (mode & FMODE_CREATED)
+	if (unlikely(flags & (FMODE_EXEC_FLAG | O_APPEND | O_TRUNC))) {
+		if (flags & FMODE_EXEC_FLAG)
+			access &= ~FILE_READ;
+		if (flags & O_APPEND && access & FILE_WRITE)
+			access ^= FILE_WRITE | FILE_APPEND;
+		if (flags & O_TRUNC)
+			access |= FILE_WRITE;
+	}
+	if (unlikely(mode & FMODE_CREATED))
 		access |= FILE_CREATE;
 	return access;
 }
@@ -568,22 +573,17 @@ static __always_inline u64 own_process(struct policy_task *subject, struct task_
 	return subject->process;
 }
 
-SEC("lsm/file_open")
-int BPF_PROG(policy_file_open, struct file *file, int ret)
+#define UNSETTLED 1
+
+/*
+ * The verdict, or UNSETTLED and what is to be decided. Apart from the hook, which then saves fewer registers for a task
+ * that is not confined.
+ */
+static __noinline int open_settled(struct policy_task *subject, struct file *file, struct query *query)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct policy_task *subject;
-	u32 access;
+	u32 access = access_of_open(file);
 
-	if (ret)
-		return ret;
-	subject = confined(task);
-	if (likely(!subject))
-		return 0;
-	/* What mq_open(3) opens is of no path. */
-	if (unlikely(is_queue(file->f_inode)))
-		return decide_operation(EVENT_LSM_FILE_OPEN, OPERATION_IPC, file->f_inode->i_ino);
-	access = access_of_open(file);
 	if (unlikely(access & FILE_CREATE)) {
 		struct policy_label *kept = bpf_inode_storage_get(&policy_labels, file->f_inode, 0,
 								  BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -592,9 +592,34 @@ int BPF_PROG(policy_file_open, struct file *file, int ret)
 		if (kept)
 			kept->owner = own_process(subject, task);
 	}
-	if (!access)
+	if (!access || likely(settled(subject, task, file->f_path.mnt, file->f_path.dentry, file->f_inode, access)))
 		return 0;
-	return decide_known(subject, task, file->f_path.mnt, file->f_path.dentry, file->f_inode, EVENT_LSM_FILE_OPEN, access);
+	/* What mq_open(3) opens is of no path: nothing is kept for it. */
+	if (unlikely(is_queue(file->f_inode)))
+		return decide_operation(EVENT_LSM_FILE_OPEN, OPERATION_IPC, file->f_inode->i_ino);
+	*query = (struct query){
+		.type = EVENT_LSM_FILE_OPEN,
+		.access = access,
+		.op = bit_number(access),
+		.object = file->f_inode->i_ino,
+	};
+	return UNSETTLED;
+}
+
+/* No look at ret: after a program that denies, the kernel runs no other. */
+SEC("lsm/file_open")
+int BPF_PROG(policy_file_open, struct file *file)
+{
+	struct policy_task *subject = confined(bpf_get_current_task_btf());
+	struct query query;
+	int verdict;
+
+	if (likely(!subject))
+		return 0;
+	verdict = open_settled(subject, file, &query);
+	if (likely(verdict != UNSETTLED))
+		return verdict;
+	return decide_path(subject, file->f_path.mnt, file->f_path.dentry, file->f_inode, &query);
 }
 
 SEC("lsm/file_receive")

@@ -6,10 +6,11 @@
  *  what    struct policy_label in inode storage: the rights on the file, valid as long as nothing changed that could
  *          give it another path. Else its path is walked once, through the automaton.
  *
- * A path cannot change unnoticed. The label names what it was made from: dentry, parent and hashed name (a rename of
- * the file itself), mount, mount namespace and its event number (mounts, moves, pivots; the kernel counts them), the
- * count of directory renames (lsm hooks come before a rename takes effect, so this is counted at the return of
- * vfs_rename()), and the generation of the policy. Whatever changes during a walk makes the walk start again.
+ * A path cannot change unnoticed. The label names what it was made from: dentry and its sequence count (the kernel raises
+ * it when the file is renamed), mount, mount namespace and its event number (mounts, moves, pivots; the kernel counts
+ * them), the count of directory renames (lsm hooks come before a rename takes effect, so this is counted at the return of
+ * vfs_rename()), and the generation of the policy. All are read before the walk, and whatever changes during a walk makes
+ * it start again.
  */
 #ifndef BPFLOCK_POLICY_BPF_H
 #define BPFLOCK_POLICY_BPF_H
@@ -43,11 +44,10 @@
 struct policy_label {
 	u64 seq; /* odd while it is written */
 	u64 dentry;
-	u64 parent;
-	u64 name; /* hash and length */
 	u64 mnt;
 	u64 ns;
 	u64 event;
+	u32 moves; /* d_seq of the dentry */
 	u32 tree;
 	u32 generation;
 	u32 label;
@@ -143,11 +143,11 @@ struct policy_scratch {
 	u64 ns;
 	u64 event;
 	u32 renames;
+	u32 moves;
 	u32 tree;
 	u32 generation;
 	u32 label;
 	u32 profile; /* whose rights are wanted, or 0 */
-	u32 pad;
 	struct policy_rights rights;
 
 	/* Where a file may be seen: mounts of its file system in the task's mount namespace. */
@@ -542,8 +542,10 @@ static __always_inline void begin(struct policy_scratch *scratch)
 static __always_inline void note(struct policy_scratch *scratch)
 {
 	struct mnt_namespace *ns = (void *)scratch->ns;
+	struct dentry *dentry = (void *)scratch->from_dentry;
 
 	scratch->renames = rename_count();
+	scratch->moves = BPF_CORE_READ(dentry, d_seq.seqcount.sequence);
 	scratch->event = BPF_CORE_READ(ns, event);
 	scratch->tree = policy_tree;
 	scratch->generation = policy_generation;
@@ -646,8 +648,8 @@ static __always_inline void walk_label(struct policy_scratch *scratch, struct ta
 {
 	scratch->ns = (u64)of->nsproxy->mnt_ns;
 	scratch->flags = dentry->d_sb->s_flags;
-	note(scratch);
 	start_from(scratch, mnt, dentry);
+	note(scratch);
 	climb_own_mount(scratch, mnt, dentry);
 	policy_walk(scratch);
 }
@@ -671,8 +673,7 @@ static __always_inline void keep_label(struct inode *inode, struct vfsmount *mnt
 	if (seq & 1 || __sync_val_compare_and_swap(&kept->seq, seq, seq + 1) != seq)
 		return;
 	kept->dentry = (u64)dentry;
-	kept->parent = (u64)dentry->d_parent;
-	kept->name = name_of(dentry);
+	kept->moves = scratch->moves;
 	kept->mnt = (u64)mnt;
 	kept->ns = scratch->ns;
 	kept->event = scratch->event;
@@ -691,7 +692,7 @@ static __always_inline bool label_holds(const struct policy_label *kept, struct 
 	struct mnt_namespace *ns = task->nsproxy->mnt_ns;
 
 	return kept->generation == policy_generation && kept->dentry == (u64)dentry && kept->mnt == (u64)mnt &&
-	       kept->parent == (u64)dentry->d_parent && kept->name == name_of(dentry) &&
+	       kept->moves == dentry->d_seq.seqcount.sequence &&
 	       kept->tree == policy_tree && kept->ns == (u64)ns && kept->event == ns->event;
 }
 

@@ -339,8 +339,10 @@ def sleeping(program: Path) -> Iterator[int]:
     with subprocess.Popen([program, "sleeper"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        yield process.pid
-        process.kill()
+        try:
+            yield process.pid
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")

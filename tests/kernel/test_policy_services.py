@@ -170,7 +170,7 @@ def _report() -> tuple[Profile, ...]:
     """The Python that the tests run with need not be the system's: then its modules lie elsewhere."""
     text = EXAMPLES[-1].read_text()
     if sys.base_prefix not in ("/usr", "/usr/local"):
-        text += f'fs("{sys.base_prefix}{{,/**}}", read) fs("{sys.base_prefix}/**.so{{,.*}}", exec)\n'
+        text += f'fs("{sys.base_prefix}{{,/**}}", read|ioctl) fs("{sys.base_prefix}/**.so{{,.*}}", exec)\n'
     return parse(text, EXAMPLES[-1].name)
 
 
@@ -478,13 +478,13 @@ SERVED = Service(
 
 
 @contextlib.contextmanager
-def serving(python: Path, port: int) -> Iterator[None]:
+def serving(python: Path, port: int, locks: Locks | None = None) -> Iterator[None]:
     command: list[str | Path] = [python, "-I", "-B", REPORT / "serve.py", str(port)]
     with OUTPUT.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output, cwd="/") as process:
         try:
 
             def up() -> bool:
-                assert process.poll() is None, OUTPUT.read_text()
+                assert process.poll() is None, (OUTPUT.read_text(), told(locks) if locks else "")
                 with contextlib.suppress(ConnectionRefusedError):
                     return fetch("/", port)[0] == 200
                 return False
@@ -505,7 +505,7 @@ def test_a_python_service(stage: Stage, local: None, all_locks: Locks) -> None:
     DATA.mkdir(parents=True)
     (DATA / "data.csv").write_text("name,count\na,3\nb,4\n")
     Path("/etc/report.conf").write_text('{"column": "count"}')
-    with nothing_denied(all_locks), serving(PYTHON, WEB_PORT):
+    with nothing_denied(all_locks), serving(PYTHON, WEB_PORT, all_locks):
         assert fetch("/", WEB_PORT) == (200, b"7")
         assert (DATA / "total").read_text() == "7"
 

@@ -31,7 +31,8 @@ FILE, LOG = HERE / "open/file", HERE / "open/log"
 DENIED = HERE / "closed/file"
 _LOADER = Path("/lib64/ld-linux-x86-64.so.2")
 _FORKS = 2000
-_PIDS = 1500  # fewer than there are forks
+_PIDS = 1500  # fewer than there are forks: then every free number was that of a confined process
+_AGAIN = 200
 _CAP_DAC_OVERRIDE = 1
 
 
@@ -323,7 +324,7 @@ def test_thousands_of_processes(disk: str) -> None:
     try:
         ended = _run(WIDE, f"loop {_FORKS} read_in_child {DENIED}")
         assert ended.stdout == f"attempts={_FORKS} denied={_FORKS} ok=0\n", ended
-        ended = _run(FREE, f"loop {_PIDS} read_in_child {DENIED}")
-        assert ended.stdout == f"attempts={_PIDS} denied=0 ok={_PIDS}\n", ended
+        ended = _run(FREE, f"loop {_AGAIN} read_in_child {DENIED}")
+        assert ended.stdout == f"attempts={_AGAIN} denied=0 ok={_AGAIN}\n", ended
     finally:
         limit.write_text(before)

@@ -315,6 +315,7 @@ def test_nginx_taken_over(stage: Stage, all_locks: Locks) -> None:
 SCRIPT = Path("/usr/local/sbin/backup")
 SHELL = Path("/usr/local/lib/backup/sh")
 BACKUPS = Path("/var/backups/srv")
+# `*` is what an attacker who may name files makes options of tar from.
 _BACKUP = f"""#!/bin/sh
 set -eu
 cd /srv
@@ -327,6 +328,21 @@ mv {BACKUPS}/$name.part {BACKUPS}/$name
 ls -1t {BACKUPS} | grep '\\.tar\\.gz$' | tail -n +3 >"$list"
 while read -r old; do rm -f "{BACKUPS}/$old"; done <"$list"
 """
+# What the options have tar run; {pid}: a process of somebody else.
+_PAYLOAD = f"""
+try() {{ if "$@"; then echo worked; else echo denied; fi >>{BACKUPS}/result 2>/dev/null; }}
+try sh -c 'cat /etc/shadow >{BACKUPS}/copy'
+try sh -c 'cat {SECRET} >{BACKUPS}/copy'
+try sh -c 'cat /proc/{{pid}}/environ >{BACKUPS}/copy'
+try sh -c 'echo x >>/etc/passwd'
+try sh -c 'echo x >/srv/data/a'
+try rm /srv/data/b
+try kill -CONT {{pid}}
+cp /srv/data/tool {BACKUPS}/tool
+try {BACKUPS}/tool do_nothing
+try /usr/bin/env true
+"""
+_TRIES = 9
 BACKUP = Service(
     SHELL,
     Path("/srv"),
@@ -362,7 +378,7 @@ def local() -> Iterator[None]:
 
 
 def test_a_shell_script(stage: Stage, local: None, all_locks: Locks) -> None:
-    """Archives a directory and removes old archives."""
+    """Archives a directory and removes old archives. Files that are named like options make it run something else."""
     dash = Path(os.path.realpath("/bin/sh"))
     SHELL.parent.mkdir(parents=True)
     shutil.copy(dash, SHELL)
@@ -380,6 +396,23 @@ def test_a_shell_script(stage: Stage, local: None, all_locks: Locks) -> None:
         assert len(archives) == 2
     listed = subprocess.run(["tar", "-tzf", archives[-1]], capture_output=True, text=True, check=True).stdout
     assert sorted(listed.split()) == ["data/", "data/a", "data/b"]
+
+    shutil.copy(os.path.realpath("/usr/bin/true"), data / "tool")
+    (data / "payload").write_text(_PAYLOAD.replace("{pid}", str(stage.pid)))
+    (Path("/srv") / "--checkpoint=2").touch()
+    (Path("/srv") / "--checkpoint-action=exec=cd data; sh payload").touch()
+    for shell, outcome in ((dash, "worked"), (SHELL, "denied")):
+        (data / "b").write_text("b")
+        result = BACKUPS / "result"
+        result.unlink(missing_ok=True)
+        all_locks.events()
+        null = subprocess.DEVNULL
+        # tar may say that its files changed.
+        subprocess.run([shell, SCRIPT], check=False, cwd="/", timeout=120, stdout=null, stderr=null)
+        events = told(all_locks)
+        shown = "\n".join(one.line for one in events)
+        assert result.read_text().split()[:_TRIES] == [outcome] * _TRIES, shown
+    assert {"read", "append", "write", "rm", "sigcont", "exec"} <= {one.access for one in events}, shown
 
 
 def test_a_shell_script_taken_over(stage: Stage, local: None, all_locks: Locks) -> None:

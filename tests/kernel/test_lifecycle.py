@@ -69,6 +69,7 @@ def test_status(attacker: Attacker, cli: Cli) -> None:
             "profile": "command line",
             "block": "command line",
             "allow": "environment BPFLOCK_KIMGLOCK_ALLOW",
+            "allow-session": "default",
         },
         "hooks": ["lsm/file_open", "lsm/kernel_load_data", "lsm/kernel_read_file", "lsm/locked_down"],
         "counters": [{"operation": "dev_mem", "allowed": 1, "denied": 2, "limited": 0, "dropped": 0}],

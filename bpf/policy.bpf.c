@@ -89,7 +89,8 @@ static __always_inline void look_up(struct policy_scratch *scratch, struct vfsmo
 	if (!holds)
 		walk_label(scratch, task, mnt, dentry);
 	policy_rights_of(scratch);
-	if (inode && scratch->label < LABEL_BAD) {
+	/* For a message queue nothing is kept: its open is decided as IPC, whatever its path. */
+	if (inode && scratch->label < LABEL_BAD && !is_queue(inode)) {
 		/* What is of a process has further rights: nothing is settled by these alone. */
 		if (is_of_process(inode))
 			scratch->profile = 0;

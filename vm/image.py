@@ -13,6 +13,7 @@ import hashlib
 import os
 import platform
 import shutil
+import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,7 +240,7 @@ def wheels() -> Path:
     say("downloading wheels")
     run(
         [
-            *("python3", "-m", "pip", "--disable-pip-version-check", "download", "-q", "-d", directory),
+            *(sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-q", "-d", directory),
             *("--only-binary=:all:", "--python-version", _RELEASES[release()], "--platform", "manylinux2014_x86_64"),
             *("--platform", "manylinux_2_17_x86_64", "--platform", "manylinux_2_28_x86_64", *requirements),
         ],

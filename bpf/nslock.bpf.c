@@ -55,12 +55,23 @@ static __always_inline u32 types_of(u64 flags)
 	return types;
 }
 
-/* Each type is an operation. Nothing is counted as allowed where another type of the same call is denied. */
-static __noinline int create(enum bpflock_event_type type, u32 types)
+/* Not static, like those below: the verifier looks at a global function once, not again for each combination of types. */
+__noinline u32 decide_type(u32 op)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct bpflock_own *own = canary(task);
-	struct access access = { .lock = LOCK_NSLOCK, .type = type, .object = types };
+	return decide(bpf_get_current_task_btf(), op);
+}
+
+__noinline int conclude_type(enum bpflock_event_type type, u32 types, u32 op, enum bpflock_reason reason)
+{
+	struct access access = { .lock = LOCK_NSLOCK, .type = type, .op = op, .object = types };
+
+	return conclude(bpf_get_current_task_btf(), &access, reason);
+}
+
+/* Each type is an operation. Nothing is counted as allowed where another type of the same call is denied. */
+__noinline int create(enum bpflock_event_type type, u32 types)
+{
+	struct bpflock_own *own = canary(bpf_get_current_task_btf());
 
 	if (own)
 		return answer_canary(own, LOCK_NSLOCK);
@@ -69,44 +80,35 @@ static __noinline int create(enum bpflock_event_type type, u32 types)
 
 		if (!(types & BIT(op)))
 			continue;
-		reason = decide(task, op);
-		if (denies(reason)) {
-			access.op = op;
-			return settle(task, &access, forget(reason));
-		}
+		reason = decide_type(op);
+		if (denies(reason))
+			return conclude_type(type, types, op, reason);
 	}
-	for (u32 op = 0; op < TYPES; op++) {
-		if (!(types & BIT(op)))
-			continue;
-		access.op = op;
-		conclude(task, &access, forget(decide(task, op)));
-	}
+	for (u32 op = 0; op < TYPES; op++)
+		if (types & BIT(op))
+			conclude_type(type, types, op, decide_type(op));
 	return 0;
 }
 
-static __noinline int enter(u32 types)
+__noinline int enter(u32 types)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpflock_own *own = canary(task);
-	struct access access = { .lock = LOCK_NSLOCK, .type = EVENT_LSM_CAPABLE, .op = NSLOCK_SETNS, .object = types };
 	enum bpflock_reason reason;
 
 	if (own)
 		return answer_canary(own, LOCK_NSLOCK);
-	for (u32 op = 0; op < TYPES; op++) {
-		if (types & BIT(op) && decide(task, op) == REASON_DENIED_BLOCKED) {
-			access.op = op;
-			return settle(task, &access, forget(REASON_DENIED_BLOCKED));
-		}
-	}
-	reason = decide(task, NSLOCK_SETNS);
+	for (u32 op = 0; op < TYPES; op++)
+		if (types & BIT(op) && decide_type(op) == REASON_DENIED_BLOCKED)
+			return conclude_type(EVENT_LSM_CAPABLE, types, op, REASON_DENIED_BLOCKED);
+	reason = decide_type(NSLOCK_SETNS);
 	/*
 	 * `runc exec` enters one namespace after the other, and the network's not as the last: with it, it is no longer on the
 	 * host. Its active pid namespace stays the host's until its child is in the container.
 	 */
 	if ((reason == REASON_DENIED_BASELINE || reason == REASON_DENIED_CGROUP_BASELINE) && task->thread_pid->level == 0)
 		reason = REASON_BASELINE;
-	return conclude(task, &access, forget(reason));
+	return conclude_type(EVENT_LSM_CAPABLE, types, NSLOCK_SETNS, reason);
 }
 
 SEC("lsm/task_alloc")

@@ -704,6 +704,34 @@ static __always_inline u64 return_trampoline(struct task_struct *task)
 	return BPF_CORE_READ(task, mm, uprobes_state.xol_area, vaddr);
 }
 
+/* Whether a frame is the function's and still there. Functions of their own: the verifier looks at them once, not at each frame. */
+__noinline bool policy_is_user_frame(const struct policy_frames *frames, u32 at, u32 function, u64 trampoline)
+{
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	const struct policy_frame *frame;
+	u64 sp = regs->sp, slot;
+
+	if (!frames)
+		return false;
+	frame = &frames->frames[at & (FRAMES - 1)];
+	/* Farther away is another stack: a signal handler's or a coroutine's. */
+	if (frame->function != function || sp > frame->sp || frame->sp - sp > STACK_SPAN)
+		return false;
+	return !bpf_probe_read_user(&slot, sizeof(slot), (void *)frame->sp) && slot == trampoline;
+}
+
+__noinline bool policy_is_kernel_frame(const struct policy_frames *frames, u32 at, u32 function)
+{
+	const struct policy_frame *frame;
+	u64 slot;
+
+	if (!frames)
+		return false;
+	frame = &frames->frames[at & (FRAMES - 1)];
+	return frame->function == function &&
+	       !bpf_probe_read_kernel(&slot, sizeof(slot), (void *)(frame->sp - KERNEL_SLOT)) && slot == frame->slot;
+}
+
 /*
  * Whether the thread is in the function, of user space or of the kernel: its frame is above the stack pointer, and what
  * lay there when it was entered still lies there. A function that was left without its return probe (longjmp) leaves a
@@ -711,33 +739,23 @@ static __always_inline u64 return_trampoline(struct task_struct *task)
  */
 __noinline bool policy_in_function(struct policy_task *subject, u32 function)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
-	u64 sp = regs->sp, slot, trampoline;
+	u64 trampoline = return_trampoline(bpf_get_current_task_btf());
+	u32 depth;
 
 	if (!subject)
 		return false;
-
-	trampoline = return_trampoline(task);
+	depth = subject->user.depth;
 	for (u32 i = 0; i < FRAMES; i++) {
-		struct policy_frame *frame = &subject->user.frames[i];
-
-		if (i >= subject->user.depth || !trampoline)
+		if (i >= depth || !trampoline)
 			break;
-		/* Farther away is another stack: a signal handler's or a coroutine's. */
-		if (frame->function != function || sp > frame->sp || frame->sp - sp > STACK_SPAN)
-			continue;
-		if (!bpf_probe_read_user(&slot, sizeof(slot), (void *)frame->sp) && slot == trampoline)
+		if (policy_is_user_frame(&subject->user, i, function, trampoline))
 			return true;
 	}
+	depth = subject->kernel.depth;
 	for (u32 i = 0; i < FRAMES; i++) {
-		struct policy_frame *frame = &subject->kernel.frames[i];
-
-		if (i >= subject->kernel.depth)
+		if (i >= depth)
 			break;
-		if (frame->function == function &&
-		    !bpf_probe_read_kernel(&slot, sizeof(slot), (void *)(frame->sp - KERNEL_SLOT)) &&
-		    slot == frame->slot)
+		if (policy_is_kernel_frame(&subject->kernel, i, function))
 			return true;
 	}
 	return false;

@@ -28,8 +28,15 @@ const volatile enum usblock_op operations; /* their names, for user space */
 
 #define IS(name, text) (!bpf_strncmp(name, sizeof(text), text))
 
-static __always_inline u32 operation_of(const char *name)
+/*
+ * By the name of the file. Not static, as is_usb() below: the verifier looks at a global function once, and takes its
+ * argument for a mere number.
+ */
+__noinline u32 operation_of(u64 address)
 {
+	char name[NAME_LEN] = {};
+
+	bpf_probe_read_kernel_str(name, sizeof(name), (const void *)address);
 	if (IS(name, "authorized") || IS(name, "authorized_default") || IS(name, "interface_authorized_default"))
 		return USBLOCK_AUTHORIZE;
 	if (IS(name, "bind") || IS(name, "unbind") || IS(name, "new_id") || IS(name, "remove_id") ||
@@ -38,10 +45,7 @@ static __always_inline u32 operation_of(const char *name)
 	return NOT_GUARDED;
 }
 
-/*
- * Whether the directory or one above is a root hub (usbN), the bus (bus/usb), or usbcore's. Not static: the verifier looks
- * at a global function once, and takes its argument for a mere number.
- */
+/* Whether the directory or one above is a root hub (usbN), the bus (bus/usb), or usbcore's. */
 __noinline int is_usb(u64 address)
 {
 	struct dentry *dentry = (struct dentry *)address;
@@ -76,12 +80,10 @@ static __noinline int decide_write(struct dentry *dentry, enum bpflock_event_typ
 	struct bpflock_own *own = canary(task);
 	const unsigned char *leaf = BPF_CORE_READ(dentry, d_name.name);
 	enum bpflock_reason reason;
-	char name[NAME_LEN] = {};
 
 	if (own)
 		return answer_canary(own, LOCK_USBLOCK);
-	bpf_probe_read_kernel_str(name, sizeof(name), leaf);
-	access.op = operation_of(name);
+	access.op = operation_of((u64)leaf);
 	if (access.op == NOT_GUARDED || !is_usb((u64)BPF_CORE_READ(dentry, d_parent)) || own_task(task))
 		return 0;
 	if (!path)
@@ -91,7 +93,7 @@ static __noinline int decide_write(struct dentry *dentry, enum bpflock_event_typ
 	/* Authorising is bpflock's business: being on the host is not enough. */
 	if (reason == REASON_BASELINE)
 		reason = config.allow & 1ULL << (access.op & (OPS - 1)) ? REASON_BASELINE_ALLOWED : REASON_DENIED_BASELINE;
-	return conclude(task, &access, reason);
+	return conclude(task, &access, forget(reason));
 }
 
 SEC("lsm/file_open")

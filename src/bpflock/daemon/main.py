@@ -27,6 +27,7 @@ from bpflock.events.render import Format
 from bpflock.events.sinks import Writer, renderer_for
 from bpflock.events.stream import Stream
 from bpflock.kernel import pins
+from bpflock.kernel.btf import KernelTypes
 from bpflock.locks import LOCKS
 from bpflock.locks.enforce import Enforcer, LockStatus, Outcome
 from bpflock.locks.model import Lock
@@ -143,6 +144,7 @@ class _Daemon:
 
     def _remember(self) -> None:
         """What is in the kernel now is what should stay there."""
+        KernelTypes.release()
         self._enforced = {status.lock.name: status for status in self._enforcer.status()}
         self._follow_sessions(self._enforced.values())
         self._removed = set()

@@ -14,7 +14,7 @@ STEPS := sed -nE 's/^ *(Downloading|Building|Installing) .*/&/p'
 
 # What the compiled parts depend on. The stamp carries its hash in its name: with nothing changed
 # a build is one look-up.
-INPUTS := $(sort $(wildcard pyproject.toml setup.py src/bpflock/kernel/*_build.py) \
+INPUTS := $(sort $(wildcard pyproject.toml setup.py src/bpflock/kernel/*_build.py src/bpflock/kernel/*.h) \
 	$(shell find bpf -name '*.[ch]' 2>/dev/null))
 HASH := $(shell { $(PYTHON) -V; sha256sum $(INPUTS); } 2>&1 | sha256sum | cut -c 1-16)
 BUILT := .venv/.built-$(HASH)

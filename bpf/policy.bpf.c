@@ -35,6 +35,7 @@
 
 #define S_IFMT 00170000
 #define S_IFDIR 0040000
+#define S_IFREG 0100000
 #define S_IFIFO 0010000
 #define S_IFSOCK 0140000
 #define FMODE_READ 1
@@ -161,7 +162,7 @@ __noinline u32 policy_judge(struct policy_task *subject, struct policy_scratch *
 			told = REASON_AUDIT_POLICY;
 		}
 	}
-	return told;
+	return spare_own(told);
 }
 
 #include "policy_attributes.bpf.h"
@@ -518,7 +519,7 @@ int policy_mark(struct bpf_iter__task *context)
 	struct file *exe;
 	u32 profile;
 
-	if (!task || !scratch)
+	if (!task || !scratch || own_task(task))
 		return 0;
 	subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
 	if (subject && subject->profile) {
@@ -686,11 +687,25 @@ int BPF_PROG(policy_file_fcntl, struct file *file, unsigned int command, unsigne
 	return decide_file(file, EVENT_LSM_FILE_FCNTL, FILE_WRITE);
 }
 
+#define TCGETS 0x5401
+#define FIONBIO 0x5421
+#define FIONCLEX 0x5450
+#define FIOCLEX 0x5451
+
+/* What fcntl(2) does as well, and the question whether a file is a terminal, where it is none: interpreters ask all files. */
+static __always_inline bool is_of_descriptor(struct file *file, u32 command)
+{
+	return command == FIOCLEX || command == FIONCLEX || command == FIONBIO ||
+	       (command == TCGETS && (file->f_inode->i_mode & S_IFMT) == S_IFREG);
+}
+
 SEC("lsm/file_ioctl")
 int BPF_PROG(policy_file_ioctl, struct file *file, unsigned int command, unsigned long argument, int ret)
 {
 	if (ret)
 		return ret;
+	if (is_of_descriptor(file, command))
+		return 0;
 	if (unlikely(command == FIOSETOWN || command == SIOCSPGRP)) {
 		ret = decide_owner(file, EVENT_LSM_FILE_IOCTL, false, -1);
 		if (ret)

@@ -230,6 +230,12 @@ static __always_inline struct policy_task *confined(struct task_struct *task)
 	return subject && subject->profile ? subject : 0;
 }
 
+/* bpflock's own tasks are not confined, whatever runs them: a policy for Python must not keep anybody from taking it back. */
+static __always_inline u32 spare_own(u32 told)
+{
+	return denies(told) && own_task(bpf_get_current_task_btf()) ? 0 : told;
+}
+
 static __always_inline u64 process_of(struct task_struct *task)
 {
 	/* A leader's start is unique enough with its number: a pid is not given again within the same nanosecond. */

@@ -387,7 +387,7 @@ __noinline u32 policy_judge_object(struct policy_task *subject, struct policy_sc
 			told = REASON_AUDIT_POLICY;
 		}
 	}
-	return told;
+	return spare_own(told);
 }
 
 /* An empty request, in the current task's scratch. 0 if there is no memory for it: that denies. */

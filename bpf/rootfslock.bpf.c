@@ -124,12 +124,20 @@ static __always_inline enum bpflock_reason reconsider(struct task_struct *task, 
 enum verdict { PASS, DENY, CANARY };
 
 /*
- * What all hooks but two end in: verified once for all of them, because it is global, and so takes only numbers; `address` is
- * that of a dentry.
+ * What all hooks but two end in. These are global, and so take only numbers, for the verifier then looks at each of them once;
+ * addresses are those of a name and of a dentry.
  */
+__noinline u32 rootfslock_conclude(u64 name, u32 op, u32 type, u64 object, u32 reason)
+{
+	struct access access = {
+		.lock = LOCK_ROOTFSLOCK, .type = type, .op = op, .object = object, .name = (const char *)name,
+	};
+
+	return conclude(bpf_get_current_task_btf(), &access, reason) ? DENY : PASS;
+}
+
 __noinline u32 rootfslock_decide(u64 address, u32 op, u32 type, u32 flags, u64 object)
 {
-	struct access access = { .lock = LOCK_ROOTFSLOCK, .type = type, .op = op, .object = object };
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpflock_own *own = canary(task);
 	struct dentry *dentry = (void *)address;
@@ -142,8 +150,7 @@ __noinline u32 rootfslock_decide(u64 address, u32 op, u32 type, u32 flags, u64 o
 		reason = reconsider(task, address, flags, reason);
 	if (!denies(reason) && flags & OPENED)
 		return PASS;
-	access.name = (const char *)BPF_CORE_READ(dentry, d_name.name);
-	return conclude(task, &access, reason) ? DENY : PASS;
+	return rootfslock_conclude((u64)BPF_CORE_READ(dentry, d_name.name), op, type, object, reason);
 }
 
 static __always_inline int answer(u32 verdict)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one kind of error that a user sees: what is wrong, and what to do about it."""
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -42,6 +41,8 @@ class PermissionsError(BpflockError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint that names the nearest valid choice, or all of them if none is near and they are few."""
+    import difflib  # takes its time, and most commands are right
+
     choices = list(known)
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
     if close:

@@ -4,6 +4,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -359,6 +360,20 @@ def test_complain_tells_and_allows(engine: Engine, all_locks: Locks) -> None:
     told = [event for event in all_locks.events() if event.filename == os.fsencode(HERE / "closed/file")]
     assert told
     assert all(event.reason == "complain (policy)" and event.retval == 0 for event in told)
+
+
+def test_bpflock_itself_is_not_confined(engine: Engine) -> None:
+    """A policy for the Python that bpflock is run by, which may read files and nothing else."""
+    python = os.path.realpath(sys.executable)
+    command = Path(sys.executable).parent / "bpflock"
+    probe = f"{python} -c 'import socket; socket.socket()'"
+    read = rule("/**", READ | EXEC)
+    engine.load(PolicySet((Profile(python, (read,), Origin("test", 1, 1)),)))
+    assert b"PermissionError" in run(probe).stderr
+    for words in ("list", "unload --all"):
+        ended = run(f"{command} policy {words}")
+        assert ended.returncode == 0, ended.stderr
+    assert run(probe).returncode == 0
 
 
 def test_an_executable_in_memory_is_denied(engine: Engine) -> None:

@@ -171,8 +171,8 @@ def _report() -> tuple[Profile, ...]:
     certificates when it starts."""
     text = EXAMPLES[-1].read_text()
     if sys.base_prefix not in ("/usr", "/usr/local"):
-        text += f'fs("{sys.base_prefix}{{,/**}}", read|ioctl) fs("{sys.base_prefix}/**.so{{,.*}}", exec)\n'
-        text += 'fs("/etc/ssl/certs/**", read|ioctl)\n'
+        text += f'fs("{sys.base_prefix}{{,/**}}", read) fs("{sys.base_prefix}/**.so{{,.*}}", exec)\n'
+        text += 'fs("/etc/ssl/certs/**", read)\n'
     return parse(text, EXAMPLES[-1].name)
 
 

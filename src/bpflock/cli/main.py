@@ -4,7 +4,6 @@
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
 import click
@@ -128,7 +127,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return _silence()
     except BpflockError as error:
         if app.debug:
-            traceback.print_exc()
+            _print_traceback()
         report(error.message, error.hint)
         return error.status
     except Exception as error:
@@ -165,9 +164,15 @@ def _silence() -> int:
     return _BROKEN_PIPE
 
 
+def _print_traceback() -> None:
+    import traceback  # a third of what importing this module would take
+
+    traceback.print_exc()
+
+
 def _unexpected(error: Exception, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
+        _print_traceback()
     hint = None if debug else "the flag --debug shows where"
     if isinstance(error, OSError) and error.strerror:
         report(f"{error.filename}: {error.strerror}" if error.filename else error.strerror, hint)

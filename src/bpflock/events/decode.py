@@ -1,22 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the bytes of the ring buffer to events, in bulk."""
 
-import enum
-import ipaddress
 import operator
-import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bpflock.errors import BpflockError
-from bpflock.events.model import Ending, Event, Execution, PolicyDetail
+from bpflock.events.model import Ending, Event, Execution
 from bpflock.kernel.btf import ObjectTypes, StructLayout
 from bpflock.locks import LOCKS
-from bpflock.policy.bpfbox import names
-from bpflock.policy.model import FileAccess, NetAccess, Operation, PtraceAccess
-from bpflock.policy.tables import WHO, Kind
 
 GUARD = "guard"
 GUARD_OPERATION = "ftrace_enabled"
@@ -101,55 +95,6 @@ def reason_text(name: str) -> str:
     return f"{head} ({rest.replace('_', ' ')})" if rest else head
 
 
-_MASKS: dict[int, type[enum.IntFlag]] = {
-    0: FileAccess,
-    Kind.PROC: FileAccess,
-    Kind.NET: NetAccess,
-    Kind.PTRACE: PtraceAccess,
-    Kind.OPERATION: Operation,
-}
-_NUMBERS = {
-    Kind.SIGNAL: {number: name for name, number in reversed(names.SIGNALS.items())} | {names.CHECK: "check"},
-    Kind.CAPABILITY: {number: name for name, number in names.CAPABILITIES.items()},
-}
-_INTERNET = {int(socket.AF_INET): 4, int(socket.AF_INET6): 16}  # bytes of an address
-_ADDRESSED = NetAccess.CONNECT | NetAccess.SEND | NetAccess.BIND | NetAccess.LISTEN
-
-
-def access_names(access: int, kind: int = 0) -> tuple[str, ...]:
-    """Accesses to files, or to what struct policy_detail calls a kind, as policies write them; at least one."""
-    if kind in _NUMBERS:
-        return (_NUMBERS[Kind(kind)].get(access, str(access)),)
-    known = tuple(one.name.lower() for one in _MASKS.get(kind, FileAccess) if one & access and one.name)
-    return known or (f"unknown({access})",)
-
-
-def _about(found: Mapping[str, Any]) -> Iterator[tuple[str, str | int]]:
-    """What struct policy_detail tells beside the access, if it was not about a file alone."""
-    kind = found["kind"]
-    if kind not in Kind.__members__.values():
-        return
-    yield "kind", Kind(kind).name.lower()
-    if kind == Kind.NET:
-        family = found["family"]
-        yield "family", _name(names.FAMILIES, family)
-        yield "type", _name(names.TYPES, found["type"])
-        yield "protocol", _name(names.PROTOCOLS, found["protocol"]) if family in _INTERNET else found["protocol"]
-        if family in _INTERNET and found["access"] & _ADDRESSED:
-            yield "address", str(ipaddress.ip_address(found["addr"][: _INTERNET[family]]))
-            yield "port", found["port"]
-    elif kind in (Kind.SIGNAL, Kind.PTRACE, Kind.PROC):
-        if found["peer"]:
-            yield "peer", found["peer"]
-        relations = [who.value for who, number in WHO.items() if number and found["who"] >> number & 1]
-        if relations:
-            yield "who", "|".join(relations)
-
-
-def _name(known: Mapping[str, int], number: int) -> str:
-    return next((name for name, value in known.items() if value == number), str(number))
-
-
 def boot_offset() -> float:
     """Seconds from CLOCK_BOOTTIME, in which the kernel stamps records, to the time of day."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -226,7 +171,10 @@ class Decoder:
                 if start_of_path > following:
                     break
                 profiles = self._profiles() if profiles is None else profiles
-                policy = self._policy_detail(data[offset + header : start_of_path], profiles)
+                # Here, because it takes its time to import, and most machines have no policies.
+                from bpflock.events.policies import read_detail
+
+                policy = read_detail(self._detail, data[offset + header : start_of_path], profiles)
                 kind = replace(kind, operation="|".join(policy.accesses), op=policy.accesses[0])
             if path_length:
                 path = bytes(data[start_of_path : min(start_of_path + path_length, following)])
@@ -241,19 +189,6 @@ class Decoder:
         if offset != end:
             self.malformed += 1
         return events
-
-    def _policy_detail(self, data: memoryview | bytes, profiles: Mapping[int, str]) -> PolicyDetail:
-        assert self._detail is not None
-        found = self._detail.unpack(bytes(data))
-        number = found["profile"]
-        return PolicyDetail(
-            generation=found["generation"],
-            number=number,
-            profile=profiles.get(number, str(number)),
-            label=found["label"],
-            accesses=access_names(found["access"], found["kind"]),
-            about=tuple(_about(found)),
-        )
 
     def _kind(self, lock: int, event_type: int, op: int, reason: int, retval: int) -> _Kind:
         kind = self._vocabulary.kind(lock, event_type, op, reason, retval)

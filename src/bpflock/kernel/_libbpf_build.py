@@ -10,8 +10,6 @@ ffibuilder.cdef(
     struct bpf_object; struct bpf_program; struct bpf_map; struct bpf_link; struct btf;
     typedef uint32_t __u32; typedef uint64_t __u64; typedef int32_t __s32;
 
-    struct bpf_object *bpf_object__open_file(const char *path, const void *opts);
-    int bpf_object__load(struct bpf_object *obj);
     void bpf_object__close(struct bpf_object *obj);
     struct btf *bpf_object__btf(const struct bpf_object *obj);
     struct bpf_program *bpf_object__next_program(const struct bpf_object *obj, struct bpf_program *prog);
@@ -22,7 +20,9 @@ ffibuilder.cdef(
     bool bpf_program__autoload(const struct bpf_program *prog);
     int bpf_program__set_autoload(struct bpf_program *prog, bool autoload);
     int bpf_program__fd(const struct bpf_program *prog);
-    struct bpf_link *bpf_program__attach(const struct bpf_program *prog);
+    struct bpf_link *bpf_program__attach_lsm(const struct bpf_program *prog);
+    struct bpf_link *bpf_program__attach_trace(const struct bpf_program *prog);
+    struct bpf_link *bpf_program__attach_iter(const struct bpf_program *prog, const void *opts);
     struct bpf_link *bpf_program__attach_cgroup(const struct bpf_program *prog, int cgroup_fd);
     int bpf_program__set_attach_target(struct bpf_program *prog, int attach_prog_fd, const char *attach_func_name);
     int bpf_link__fd(const struct bpf_link *link);
@@ -54,6 +54,15 @@ ffibuilder.cdef(
     __s32 btf__find_by_name_kind(const struct btf *btf, const char *name, __u32 kind);
     const char *btf__name_by_offset(const struct btf *btf, __u32 offset);
     __u32 btf__type_cnt(const struct btf *btf);
+
+    /* Of kernel_types.h. */
+    struct bl_kernel;
+    struct bl_kernel *bl_kernel_new(const struct btf *btf);
+    void bl_kernel_free(struct bl_kernel *kernel);
+    __u32 bl_kernel_find(const struct bl_kernel *kernel, const char *name, __u32 kind);
+    int bl_register_sections(void);
+    struct bpf_object *bl_object_open(const char *path, const char *types);
+    int bl_object_load(struct bpf_object *object, const struct bl_kernel *kernel, int fd);
 
     /* Not libbpf's own: see below. */
     struct bl_map_info { __u32 type, id, key_size, value_size, max_entries; };
@@ -152,6 +161,8 @@ ffibuilder.set_source(
     #include <bpf/bpf.h>
     #include <bpf/btf.h>
     #include <bpf/libbpf.h>
+
+    #include "kernel_types.h"
 
     struct bl_map_info { __u32 type, id, key_size, value_size, max_entries; };
     struct bl_type { uint32_t kind, vlen, size, name; };
@@ -370,6 +381,8 @@ ffibuilder.set_source(
     }
     """,
     libraries=["bpf"],
+    include_dirs=["src/bpflock/kernel"],
+    depends=["src/bpflock/kernel/kernel_types.h"],
 )
 
 if __name__ == "__main__":

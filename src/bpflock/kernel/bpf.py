@@ -3,6 +3,7 @@
 
 import array
 import errno
+import functools
 import hashlib
 import mmap
 import os
@@ -228,23 +229,36 @@ class Program:
 
     def attach(self, cgroup_fd: int | None = None) -> Link:
         """Attach where the program's section says; for a cgroup program, to the cgroup of that directory."""
-        if self.hook.startswith("cgroup/"):
+        kind = self.hook.partition("/")[0]
+        if kind == "cgroup":
             link = lib.bpf_program__attach_cgroup(self._program, -1 if cgroup_fd is None else cgroup_fd)
+        elif kind == "lsm":
+            link = lib.bpf_program__attach_lsm(self._program)
+        elif kind == "iter":
+            link = lib.bpf_program__attach_iter(self._program, ffi.NULL)
         else:
-            link = lib.bpf_program__attach(self._program)
+            link = lib.bpf_program__attach_trace(self._program)
         if link == ffi.NULL:
             raise kernel_error(f"cannot attach to {self.hook}", ffi.errno)
         return Link(link, self.hook)
 
 
+@functools.cache
 def build_of(stem: str) -> int:
     """Identifies the compiled code of an object: 64 bits of its SHA-256."""
     content = (OBJECTS / f"{stem}.bpf.o").read_bytes()
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "little")
 
 
-# libbpf has one log for the whole process.
+# libbpf has one log for the whole process, and kernel_types.h loads one object at a time.
 _log_lock = threading.Lock()
+
+
+@functools.cache
+def _register_sections() -> None:
+    error = lib.bl_register_sections()
+    if error:
+        raise kernel_error("cannot tell libbpf how to load programs", error)
 
 
 class Object:
@@ -257,11 +271,14 @@ class Object:
         self.stem = stem
         self.path = OBJECTS / f"{stem}.bpf.o"
         self._log = ffi.new("char[]", _LOG_SIZE)
+        _register_sections()
+        self._types_fd = os.memfd_create("bpflock-kernel-types")  # load() writes to it
         with _log_lock:
             lib.bl_log_start(self._log, _LOG_SIZE)
-            self._object = lib.bpf_object__open_file(os.fsencode(self.path), ffi.NULL)
+            self._object = lib.bl_object_open(os.fsencode(self.path), f"/proc/self/fd/{self._types_fd}".encode())
             lib.bl_log_stop()
         if self._object == ffi.NULL:
+            os.close(self._types_fd)
             raise BpflockError(f"cannot open {self.path}", hint="reinstall bpflock, or run 'make build' in a checkout")
         self.programs = [Program(found) for found in self._walk(lib.bpf_object__next_program)]
         self._maps = {
@@ -287,6 +304,7 @@ class Object:
     def close(self) -> None:
         if self._object != ffi.NULL:
             lib.bpf_object__close(self._object)
+            os.close(self._types_fd)
             self._object = ffi.NULL
 
     @property
@@ -347,7 +365,7 @@ class Object:
         """Load all programs and maps into the kernel. Raises BpflockError with the kernel's own words."""
         with _log_lock:
             lib.bl_log_start(self._log, _LOG_SIZE)
-            error = lib.bpf_object__load(self._object)
+            error = lib.bl_object_load(self._object, KernelTypes.load().index, self._types_fd)
             lib.bl_log_stop()
         if not error:
             return

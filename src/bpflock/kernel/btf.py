@@ -3,6 +3,7 @@
 
 import functools
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ class Types:
     def __init__(self, btf: Any, *, owned: bool = True, keep: Any = None) -> None:
         self._btf = ffi.gc(btf, lib.btf__free) if owned else btf
         self._keep = keep
+        self._enums: dict[str, dict[str, int]] = {}
+        self._layouts: dict[str, StructLayout] = {}
 
     def _name(self, offset: int) -> str:
         return str(ffi.string(lib.btf__name_by_offset(self._btf, offset)).decode())
@@ -86,8 +89,13 @@ class Types:
     def has_function(self, name: str) -> bool:
         return self._find(name, lib.BTF_KIND_FUNC) > 0
 
-    def enum(self, name: str) -> dict[str, int]:
+    def enum(self, name: str) -> Mapping[str, int]:
         """Enumerators by name; empty if there is no such enumeration."""
+        if name not in self._enums:
+            self._enums[name] = self._read_enum(name)
+        return self._enums[name]
+
+    def _read_enum(self, name: str) -> dict[str, int]:
         identifier = self._find(name, lib.BTF_KIND_ENUM)
         if identifier <= 0:
             return {}
@@ -96,6 +104,11 @@ class Types:
 
     def struct(self, name: str) -> StructLayout:
         """The layout of a structure of integers and byte arrays."""
+        if name not in self._layouts:
+            self._layouts[name] = self._read_struct(name)
+        return self._layouts[name]
+
+    def _read_struct(self, name: str) -> StructLayout:
         identifier = self._find(name, lib.BTF_KIND_STRUCT)
         if identifier <= 0:
             raise BpflockError(f"BTF has no struct {name}")
@@ -146,6 +159,16 @@ class ObjectTypes(Types):
 
 class KernelTypes(Types):
     """Types of the running kernel. Loading them takes tens of milliseconds, and they take 9 MB: only on demand."""
+
+    def __init__(self, btf: Any) -> None:
+        super().__init__(btf)
+        index = lib.bl_kernel_new(self._btf)
+        if index == ffi.NULL:
+            raise BpflockError("no memory for the kernel's types")
+        self.index = ffi.gc(index, lib.bl_kernel_free)  # for lib.bl_object_load()
+
+    def _find(self, name: str, kind: int) -> int:
+        return int(lib.bl_kernel_find(self.index, name.encode(), kind))
 
     @classmethod
     @functools.cache

@@ -7,7 +7,6 @@ Each way is denied by the canary's own lock; were the hook dead, the call would 
 import contextlib
 import fcntl
 import os
-import platform
 import signal
 import stat
 import struct
@@ -349,7 +348,7 @@ def _tiny_program() -> bytes:
     machine, code = {
         "x86_64": (62, bytes.fromhex("31ffb83c0000000f05")),  # exit(0)
         "aarch64": (183, bytes.fromhex("000080d2a80b80d2010000d4")),
-    }[platform.machine()]
+    }[os.uname().machine]
     address, header = 0x400000, 64 + 56
     elf = struct.pack(
         "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, machine, 1, address + header, 64, 0, 0, 64, 56, 1, 0, 0, 0

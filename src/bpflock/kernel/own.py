@@ -3,7 +3,7 @@
 
 import contextlib
 import errno
-import secrets
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +17,7 @@ _WORDS = 3
 
 def new_key() -> bytes:
     """A key for the guard's constant of that name: three words of 64 bits."""
-    return secrets.token_bytes(8 * _WORDS)
+    return os.urandom(8 * _WORDS)
 
 
 def entrance(key: bytes, lock: str | None = None) -> list[int]:

@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import struct
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,6 +142,8 @@ def require_core() -> None:
     if not known.exists() or "/usbcore.ko" not in known.read_text(errors="replace"):
         return
     with contextlib.suppress(OSError):
+        import subprocess  # takes its time, and is hardly ever needed
+
         subprocess.run(["modprobe", "-q", "usbcore"], check=False, capture_output=True)
     if not _PARAMETER.exists():
         raise UnsupportedError(

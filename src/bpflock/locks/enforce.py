@@ -102,6 +102,8 @@ class Enforcer:
     def __init__(self, progress: Callable[[str], None] | None = None, event_buffer: int = EVENT_BUFFER) -> None:
         self._progress = progress
         self._event_buffer = event_buffer
+        # Which pinned guard is known to be the one that we would load: an inode, and the hooks it is on.
+        self._guard: tuple[int, tuple[str, ...]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -222,8 +224,16 @@ class Enforcer:
 
     def ensure_guard(self) -> None:
         """Load the guard, and pass its door."""
+        if self._guard and self._guard == self._pinned_guard():
+            return
         self._load(pins.GUARD, Settings(Profile.RESTRICTED), {})
         self._enter()
+        self._guard = self._pinned_guard()
+
+    def _pinned_guard(self) -> tuple[int, tuple[str, ...]] | None:
+        with contextlib.suppress(FileNotFoundError):
+            return (pins.directory(pins.GUARD) / pins.CONFIG).stat().st_ino, pins.hooks(pins.GUARD)
+        return None
 
     def _load(self, name: str, settings: Settings, origins: Mapping[str, str]) -> Outcome:
         replacing = pins.exists(name)

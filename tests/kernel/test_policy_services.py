@@ -318,7 +318,7 @@ BACKUPS = Path("/var/backups/srv")
 # `*` is what an attacker who may name files makes options of tar from.
 _BACKUP = f"""#!/bin/sh
 set -eu
-cd /srv
+cd /srv/site
 list=$(mktemp /tmp/backup.XXXXXX)
 trap 'rm -f "$list"' EXIT
 mkdir -p {BACKUPS}
@@ -335,10 +335,10 @@ try sh -c 'cat /etc/shadow >{BACKUPS}/copy'
 try sh -c 'cat {SECRET} >{BACKUPS}/copy'
 try sh -c 'cat /proc/{{pid}}/environ >{BACKUPS}/copy'
 try sh -c 'echo x >>/etc/passwd'
-try sh -c 'echo x >/srv/data/a'
-try rm /srv/data/b
+try sh -c 'echo x >/srv/site/data/a'
+try rm /srv/site/data/b
 try kill -CONT {{pid}}
-cp /srv/data/tool {BACKUPS}/tool
+cp /srv/site/data/tool {BACKUPS}/tool
 try {BACKUPS}/tool do_nothing
 try /usr/bin/env true
 """
@@ -348,17 +348,17 @@ BACKUP = Service(
     Path("/srv"),
     (
         *_ETC,
-        ("create+write", "/srv/data/new", "create"),
-        ("write", "/srv/data/a", "write"),
-        ("chmod", "/srv/data/a", "setattr"),
-        ("unlink", "/srv/data/a", "rm"),
+        ("create+write", "/srv/site/data/new", "create"),
+        ("write", "/srv/site/data/a", "write"),
+        ("chmod", "/srv/site/data/a", "setattr"),
+        ("unlink", "/srv/site/data/a", "rm"),
         ("write", str(SCRIPT), "write"),
         ("map", f"{BACKUPS}/tool", "exec"),
         ("execute", f"{BACKUPS}/tool", "exec"),
         ("execute", "/usr/bin/env", "exec"),
     ),
-    (Path("/srv/data/a"),),
-    (*_MADE, Path("/srv/data/new")),
+    (Path("/srv/site/data/a"),),
+    (*_MADE, Path("/srv/site/data/new")),
     BACKUPS / "tool",
 )
 
@@ -385,8 +385,8 @@ def test_a_shell_script(stage: Stage, local: None, all_locks: Locks) -> None:
     SCRIPT.parent.mkdir(exist_ok=True)
     SCRIPT.write_text(_BACKUP)
     BACKUPS.mkdir(parents=True)
-    data = Path("/srv/data")
-    data.mkdir()
+    data = Path("/srv/site/data")
+    data.mkdir(parents=True)
     for name in ("a", "b"):
         (data / name).write_text(name)
     with nothing_denied(all_locks):
@@ -399,8 +399,8 @@ def test_a_shell_script(stage: Stage, local: None, all_locks: Locks) -> None:
 
     shutil.copy(os.path.realpath("/usr/bin/true"), data / "tool")
     (data / "payload").write_text(_PAYLOAD.replace("{pid}", str(stage.pid)))
-    (Path("/srv") / "--checkpoint=2").touch()
-    (Path("/srv") / "--checkpoint-action=exec=cd data; sh payload").touch()
+    (Path("/srv/site") / "--checkpoint=2").touch()
+    (Path("/srv/site") / "--checkpoint-action=exec=cd data; sh payload").touch()
     for shell, outcome in ((dash, "worked"), (SHELL, "denied")):
         (data / "b").write_text("b")
         result = BACKUPS / "result"

@@ -111,6 +111,14 @@ __noinline int enter(u32 types)
 	return conclude_type(EVENT_LSM_CAPABLE, types, NSLOCK_SETNS, reason);
 }
 
+/* For the verifier, which knows nothing of what a global function returns: a hook's answer. */
+static __always_inline int answer(int result)
+{
+	if (likely(!result))
+		return 0;
+	return result == -ECANCELED ? -ECANCELED : -EPERM;
+}
+
 SEC("lsm/task_alloc")
 int BPF_PROG(nslock_task_alloc, struct task_struct *task, u64 flags, int ret)
 {
@@ -122,7 +130,7 @@ int BPF_PROG(nslock_task_alloc, struct task_struct *task, u64 flags, int ret)
 	if (likely(!(flags & CLONE_NEW & ~(u64)CLONE_NEWUSER)))
 		return 0;
 	types = types_of(flags & ~(u64)CLONE_NEWUSER);
-	return create(EVENT_LSM_TASK_ALLOC, types);
+	return answer(create(EVENT_LSM_TASK_ALLOC, types));
 }
 
 SEC("lsm/userns_create")
@@ -130,7 +138,7 @@ int BPF_PROG(nslock_userns_create, const struct cred *cred, int ret)
 {
 	if (ret)
 		return ret;
-	return create(EVENT_LSM_USERNS_CREATE, BIT(NSLOCK_USER));
+	return answer(create(EVENT_LSM_USERNS_CREATE, BIT(NSLOCK_USER)));
 }
 
 SEC("lsm/capable")
@@ -148,7 +156,7 @@ int BPF_PROG(nslock_capable, const struct cred *cred, struct user_namespace *ns,
 		return 0;
 	if (call.number == NR_SETNS) {
 		types = types_of((u32)call.second);
-		return enter(types ? types : ALL_TYPES);
+		return answer(enter(types ? types : ALL_TYPES));
 	}
 	if (call.number == NR_UNSHARE)
 		types = types_of(call.first & ~(u64)CLONE_NEWUSER) |
@@ -157,5 +165,5 @@ int BPF_PROG(nslock_capable, const struct cred *cred, struct user_namespace *ns,
 		types = call.second & FSMOUNT_NAMESPACE ? BIT(NSLOCK_MNT) : 0;
 	else
 		types = call.third & OPEN_TREE_NAMESPACE ? BIT(NSLOCK_MNT) : 0;
-	return types ? create(EVENT_LSM_CAPABLE, types) : 0;
+	return types ? answer(create(EVENT_LSM_CAPABLE, types)) : 0;
 }

@@ -85,6 +85,7 @@ struct access {
 	enum bpflock_lock lock;
 	enum bpflock_event_type type;
 	u32 op;
+	u32 pad; /* all of it is set: report_without_path() gets it */
 	u64 object;
 	const struct path *path; /* resolved with bpf_d_path(): only in hooks where the kernel allows it */
 	const char *name; /* a string in kernel memory */
@@ -281,29 +282,38 @@ static __always_inline bool limit(const struct access *access, enum bpflock_reas
 	return true;
 }
 
+#ifdef WITHOUT_TASK_BTF /* cgroup programs have no bpf_get_current_task_btf() on 6.1 */
+#define CURRENT_TASK() ((void *)bpf_get_current_task())
+#define FIELD BPF_CORE_READ
+#define COPY_COMM(to, task) BPF_CORE_READ_STR_INTO(&(to), task, comm)
+#else
+#define CURRENT_TASK bpf_get_current_task_btf
+#define FIELD ___arrow
+#define COPY_COMM(to, task) __builtin_memcpy(to, (task)->comm, sizeof(to))
+#endif
+
 static __always_inline void fill(struct bpflock_event *event, const struct access *access, enum bpflock_reason reason,
 				 int retval, u32 repeats)
 {
-	/* The plain helper, not bpf_get_current_task_btf(): cgroup programs have only this one on 6.1. */
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+	struct task_struct *task = CURRENT_TASK();
+	struct task_struct *parent = FIELD(task, real_parent);
 
 	event->path_len = 0;
 	event->time = bpf_ktime_get_boot_ns();
-	event->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	event->cgroup = FIELD(task, cgroups, dfl_cgrp, kn, id);
 	event->object = access->object;
-	event->tgid = BPF_CORE_READ(task, tgid);
-	event->pid = BPF_CORE_READ(task, pid);
-	event->ppid = BPF_CORE_READ(parent, tgid);
-	event->uid = BPF_CORE_READ(task, cred, uid.val);
+	event->tgid = FIELD(task, tgid);
+	event->pid = FIELD(task, pid);
+	event->ppid = FIELD(parent, tgid);
+	event->uid = FIELD(task, cred, uid.val);
 	event->lock = access->lock;
 	event->type = access->type;
 	event->reason = reason;
 	event->op = access->op;
 	event->retval = retval;
 	event->repeats = repeats;
-	BPF_CORE_READ_STR_INTO(&event->comm, task, comm);
-	BPF_CORE_READ_STR_INTO(&event->pcomm, parent, comm);
+	COPY_COMM(event->comm, task);
+	COPY_COMM(event->pcomm, parent);
 }
 
 struct event_short {
@@ -337,7 +347,7 @@ static __always_inline u64 wakeup(void)
 }
 
 /* Send the event; false if the ring buffer is full. */
-static __noinline bool send(const struct access *access, enum bpflock_reason reason, int retval, u32 repeats)
+static __always_inline bool send(const struct access *access, enum bpflock_reason reason, int retval, u32 repeats)
 {
 	struct event_short *brief = bpf_ringbuf_reserve(&bpflock_events, sizeof(*brief), 0);
 	struct event_long *full;
@@ -377,16 +387,36 @@ static __always_inline u32 forget(u32 value)
 	return value | (u32)(bpf_ktime_get_boot_ns() >> 63);
 }
 
-/* Kept out of line: the path that most accesses take stays short. */
-static __noinline void report(const struct access *access, enum bpflock_reason reason, u32 tgid, int retval,
-			      struct bpflock_counter *counter)
+static __always_inline void report(const struct access *access, enum bpflock_reason reason, u32 tgid, int retval)
 {
+	struct bpflock_counter *counter = counter_of(access->op);
 	u32 repeats = 0;
 
+	if (!counter)
+		return;
 	if (!limit(access, reason, tgid, &repeats))
 		__sync_fetch_and_add(&counter->limited, 1);
 	else if (!send(access, reason, retval, repeats))
 		__sync_fetch_and_add(&counter->dropped, 1);
+}
+
+/* Kept out of line: the path that most accesses take stays short. */
+static __noinline void report_with_path(const struct access *access, enum bpflock_reason reason, u32 tgid, int retval)
+{
+	report(access, reason, tgid, retval);
+}
+
+/* Not static: the verifier looks at a global function once, whatever leads to it. But it takes no pointer to a path. */
+__noinline int report_without_path(const struct access *access, enum bpflock_reason reason, u32 tgid, int retval)
+{
+	struct access without;
+
+	if (!access)
+		return 0;
+	without = *access;
+	without.path = 0;
+	report(&without, reason, tgid, retval);
+	return 0;
 }
 
 /* Who was allowed what: equal for a process that repeats itself, and for hardly anything else. */
@@ -429,7 +459,10 @@ static __always_inline int settle(struct task_struct *task, const struct access 
 		__sync_fetch_and_add(&counter->allowed, 1);
 		counter->last = who(task, access->object, reason);
 	}
-	report(access, forget(reason), task->tgid, forget(retval), counter);
+	if (access->path)
+		report_with_path(access, forget(reason), task->tgid, forget(retval));
+	else
+		report_without_path(access, reason, task->tgid, retval);
 	return retval;
 }
 

@@ -12,6 +12,7 @@
  *                        bpf(2) under every lock until it leaves, calls exec or ends; its children may not. prctl
  *                        arguments are registers: nothing is read from user memory.
  */
+#define WITHOUT_TASK_BTF
 #include "common.bpf.h"
 
 #define EALREADY 114
@@ -71,7 +72,7 @@ int guard_sysctl(struct bpf_sysctl *ctx)
 	struct bpflock_counter *counter = counter_of(0);
 	if (counter) {
 		__sync_fetch_and_add(&counter->denied, 1);
-		report(&access, REASON_DENIED_GUARD, BPF_CORE_READ(task, tgid), -EPERM, counter);
+		report_without_path(&access, REASON_DENIED_GUARD, BPF_CORE_READ(task, tgid), -EPERM);
 	}
 	return 0;
 }

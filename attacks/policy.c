@@ -622,6 +622,21 @@ static enum result named_queue(const char *arg)
 	return mq_unlink("/bpflock-attack") ? refused("mq_unlink") : ok("made a named message queue");
 }
 
+/* One that is there, after a look at it by its path, which may be kept. */
+static enum result known_queue(const char *arg)
+{
+	struct stat status;
+	mqd_t queue;
+
+	if (stat(arg, &status))
+		return failed("stat(%s)", arg);
+	queue = mq_open(strrchr(arg, '/'), O_RDWR);
+	if (queue < 0)
+		return refused("mq_open");
+	mq_close(queue);
+	return ok("opened a message queue");
+}
+
 /* The heap grows by executable memory if reading implies it; nobody is asked for its protection. */
 static enum result heap_implied(const char *arg)
 {
@@ -740,6 +755,7 @@ const struct attack policy_attacks[] = {
 	ATTACK(new_queue, "msgget(2)"),
 	ATTACK(new_semaphore, "semget(2)"),
 	ATTACK(named_queue, "mq_open(3)"),
+	ATTACK(known_queue, "mq_open(3) after stat(2): PATH"),
 	ATTACK(heap_implied, "brk(2) under READ_IMPLIES_EXEC"),
 	ATTACK(set_times, "utimensat(2): FILE"),
 	ATTACK(set_attribute, "setxattr(2): FILE"),

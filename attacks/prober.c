@@ -1,15 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * attack probe: does what it is told, one access to a file for each line of standard input, and answers each with the
- * error number, 0 if it worked. Confined by a policy, it shows what the policy allows.
+ * attack probe: does what it is told, one access for each line of standard input, and answers each with the error number,
+ * 0 if it worked. Confined by a policy, it shows what the policy allows. No signal but SIGKILL ends it.
  *
- * A line is ACCESS PATH [PATH], paths in hexadecimal: names may contain anything.
+ * A line is one of
+ *   ACCESS PATH [PATH]                           to a file, paths in hexadecimal: names may contain anything
+ *   net ACCESS FAMILY TYPE PROTOCOL ADDRESS PORT   with a socket; numbers, and an address in text
+ *   signal PID NUMBER, ptrace PID ACCESS         to a process; PID 0 is a child that is made for it
  */
 #include "attack.h"
 
+#include <arpa/inet.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #define LINE (4 * 4096 + 64)
@@ -128,6 +136,127 @@ static int attempt(const char *what, const char *path, const char *other)
 	return -1;
 }
 
+union address {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+static socklen_t make_address(union address *address, int family, const char *text, int port)
+{
+	memset(address, 0, sizeof(*address));
+	address->any.sa_family = family;
+	if (family == AF_INET) {
+		address->v4.sin_port = htons(port);
+		inet_pton(family, text, &address->v4.sin_addr);
+		return sizeof(address->v4);
+	}
+	address->v6.sin6_port = htons(port);
+	inet_pton(AF_INET6, text, &address->v6.sin6_addr);
+	return sizeof(address->v6);
+}
+
+/* One access with a fresh socket, and what it takes to get there. */
+static int use_socket(const char *what, int fd, const union address *address, socklen_t length)
+{
+	char byte = 'x';
+
+	if (!strcmp(what, "create"))
+		return 0;
+	if (!strcmp(what, "bind"))
+		return bind(fd, &address->any, length);
+	if (!strcmp(what, "listen"))
+		return bind(fd, &address->any, length) ? -1 : listen(fd, 1);
+	if (!strcmp(what, "accept"))
+		return accept(fd, NULL, NULL);
+	if (!strcmp(what, "connect"))
+		return connect(fd, &address->any, length);
+	if (!strcmp(what, "send"))
+		return sendto(fd, &byte, 1, MSG_NOSIGNAL, &address->any, length) < 0 ? -1 : 0;
+	if (!strcmp(what, "recv"))
+		return recv(fd, &byte, 1, MSG_DONTWAIT) < 0 ? -1 : 0;
+	if (!strcmp(what, "shutdown"))
+		return shutdown(fd, SHUT_RDWR);
+	errno = ENOSYS;
+	return -1;
+}
+
+static int attempt_net(char **words)
+{
+	int family = atoi(words[1]), type = atoi(words[2]), protocol = atoi(words[3]), result, error, yes = 1, fd;
+	union address address;
+	socklen_t length;
+
+	if (!strcmp(words[0], "pair")) {
+		int pair[2];
+
+		if (socketpair(family, type, protocol, pair))
+			return -1;
+		result = send(pair[0], "x", 1, MSG_NOSIGNAL) < 0 ? -1 : 0;
+		error = errno;
+		close(pair[0]);
+		close(pair[1]);
+		errno = error;
+		return result;
+	}
+	length = make_address(&address, family, words[4], atoi(words[5]));
+	fd = socket(family, type | SOCK_NONBLOCK, protocol);
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+	result = use_socket(words[0], fd, &address, length);
+	error = errno;
+	close(fd);
+	errno = error;
+	return result;
+}
+
+static int use_process(const char *what, pid_t pid, const char *how)
+{
+	static char ours, theirs;
+	struct iovec here = { &ours, 1 }, there = { &theirs, 1 };
+
+	if (!strcmp(what, "signal"))
+		return kill(pid, atoi(how));
+	if (!strcmp(how, "read"))
+		return syscall(SYS_kcmp, getpid(), pid, 2 /* KCMP_FILES */, 0, 0) < 0 ? -1 : 0;
+	return process_vm_readv(pid, &here, 1, &there, 1, 0) < 0 ? -1 : 0;
+}
+
+/* With a child that waits until it is over, and copied this process, so that there is something to read. */
+static int attempt_child(const char *what, const char *how)
+{
+	int until[2], result, error;
+	pid_t child;
+	char byte;
+
+	if (pipe(until))
+		return -1;
+	child = fork();
+	if (child < 0)
+		return -1;
+	if (!child) {
+		close(until[1]);
+		while (read(until[0], &byte, 1) < 0)
+			;
+		_exit(0);
+	}
+	close(until[0]);
+	result = use_process(what, child, how);
+	error = errno;
+	close(until[1]);
+	waitpid(child, NULL, 0);
+	errno = error;
+	return result;
+}
+
+static int attempt_process(char **words)
+{
+	pid_t pid = atoi(words[1]);
+
+	return pid ? use_process(words[0], pid, words[2]) : attempt_child(words[0], words[2]);
+}
+
 static int digit(char c)
 {
 	return c <= '9' ? c - '0' : c - 'a' + 10;
@@ -144,18 +273,33 @@ static void decode(char *hex)
 	*out = 0;
 }
 
+#define WORDS 7
+
 int probe(void)
 {
 	static char line[LINE];
 
+	for (int number = 1; number <= SIGRTMAX; number++)
+		if (number != SIGCHLD)
+			signal(number, SIG_IGN);
 	while (fgets(line, sizeof(line), stdin)) {
-		char *what = strtok(line, " \n"), *path = strtok(NULL, " \n"), *other = strtok(NULL, " \n");
+		char *words[WORDS] = { NULL };
+		int count = 0, result;
 
-		if (!what || !path)
+		for (char *word = strtok(line, " \n"); word && count < WORDS; word = strtok(NULL, " \n"))
+			words[count++] = word;
+		if (count < 2)
 			return FAILED;
-		decode(path);
-		decode(other);
-		printf("%d\n", attempt(what, path, other) ? errno : 0);
+		if (!strcmp(words[0], "net") && count == WORDS) {
+			result = attempt_net(words + 1);
+		} else if ((!strcmp(words[0], "signal") || !strcmp(words[0], "ptrace")) && count == 3) {
+			result = attempt_process(words);
+		} else {
+			decode(words[1]);
+			decode(words[2]);
+			result = attempt(words[0], words[1], words[2]);
+		}
+		printf("%d\n", result ? errno : 0);
 	}
 	return OK;
 }

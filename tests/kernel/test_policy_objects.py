@@ -26,6 +26,7 @@ from bpflock.policy.model import PolicySet
 from .conftest import ATTACK, Locks
 
 HERE = Path("/tmp/policy-objects")
+QUEUES = HERE / "queues"
 FREE = HERE / "attack"  # has no profile: the attack without a policy, and the other process in many attacks
 BOX = HERE / "busybox"
 DIRECTORY = HERE / "directory"
@@ -280,6 +281,9 @@ ROWS: dict[str, Row] = {
     "a message queue": Row("new_queue", "operation(ipc)", "msg_queue_alloc_security", "ipc"),
     "a semaphore": Row("new_semaphore", "operation(ipc)", "sem_alloc_security", "ipc"),
     "a POSIX message queue": Row("named_queue", "operation(ipc)", "inode_create", "ipc"),
+    "a POSIX message queue by its path first": Row(
+        f"known_queue {QUEUES}/known", "operation(ipc)", "file_open", "ipc", f'fs("{QUEUES}/**", any)'
+    ),
     **{
         f"anonymous code by {attack}": Row(attack, "operation(anon_exec)", events, "anon_exec", _FILES)
         for attack, events in (
@@ -376,6 +380,12 @@ def stage(all_locks: Locks) -> Iterator[Stage]:
         datagram_in_file.bind(f"{SOCKET}-datagram")
         for each in (four, six, udp, stream, datagram, in_file, datagram_in_file):
             stack.enter_context(each)
+        QUEUES.mkdir()
+        subprocess.run(["mount", "-t", "mqueue", "mqueue", QUEUES], check=True)
+        stack.callback(subprocess.run, ["umount", str(QUEUES)], check=True)
+        known = QUEUES / "known"
+        known.touch()
+        stack.callback(known.unlink)
         segment = subprocess.run(["ipcmk", "-M", "4096"], capture_output=True, text=True, check=True)
         shm = segment.stdout.split()[-1]
         stack.callback(subprocess.run, ["ipcrm", "-m", shm], check=False)

@@ -6,12 +6,9 @@ import platform
 from collections.abc import Iterator
 from typing import Any
 
-from bench.daemon import Start
 from bench.measure import CONFIGURATIONS, OPERATIONS, Operation, Results
 
 MAX_RATIO = 1.5
-MAX_START = 2_000_000_000  # instructions: two seconds of a processor that does one in a nanosecond
-MAX_RESIDENT = 40_000  # kB
 _BASE, _EMPTY, _LOCKED = "nothing", "empty x N", "baseline"
 _EMPTY_TRACER, _TRACER = "empty p", "privsnoop"
 
@@ -58,29 +55,6 @@ def _compared(name: str, base: float, empty: float, locked: float) -> Verdict:
     return Verdict(name, base, empty, locked, round(ratio, 2), ratio <= MAX_RATIO, text)
 
 
-@dataclasses.dataclass(frozen=True)
-class StartVerdict:
-    """Of the daemon: what it takes, and what it may."""
-
-    what: str
-    took: int
-    limit: int
-    unit: str
-
-    @property
-    def met(self) -> bool:
-        return self.took < self.limit
-
-
-def start_verdicts(start: Start) -> tuple[StartVerdict, StartVerdict]:
-    return (
-        StartVerdict(
-            "from start to enforced", start.instructions // 1_000_000, MAX_START // 1_000_000, "M instructions"
-        ),
-        StartVerdict("resident memory", start.resident, MAX_RESIDENT, "kB"),
-    )
-
-
 def added(results: Results, configuration: str, operation: Operation) -> float:
     """Instructions, compared with no BPF program."""
     return results[configuration][operation.name].instructions - results[_BASE][operation.name].instructions
@@ -90,7 +64,7 @@ def _signed(number: float) -> str:
     return f"{number:+.0f}" if number else "0"
 
 
-def as_json(results: Results, start: Start) -> dict[str, Any]:
+def as_json(results: Results) -> dict[str, Any]:
     return {
         "kernel": platform.release(),
         "unit": "guest instructions",
@@ -100,12 +74,11 @@ def as_json(results: Results, start: Start) -> dict[str, Any]:
             name: {operation: dataclasses.asdict(sample) for operation, sample in found.items()}
             for name, found in results.items()
         },
-        "daemon": [{**dataclasses.asdict(each), "met": each.met} for each in start_verdicts(start)],
         "verdicts": [dataclasses.asdict(verdict) for verdict in verdicts(results)],
     }
 
 
-def as_text(results: Results, start: Start) -> str:
+def as_text(results: Results) -> str:
     shown = [each for each in CONFIGURATIONS if each.name != _BASE]
     width = max(len(each.name) for each in OPERATIONS) + len(" (p)")
     lines = [f"Linux {platform.release()}: instructions of one operation, and what is added to them", ""]
@@ -127,8 +100,4 @@ def as_text(results: Results, start: Start) -> str:
     for verdict in verdicts(results):
         ratio = "" if verdict.ratio is None else f"{verdict.ratio:.2f}"
         lines.append(f"{'ok' if verdict.met else 'MISSED':8}{verdict.operation:{width}}{ratio:>6}  {verdict.text}")
-    lines += ["", "the daemon, with all locks and execsnoop"]
-    for found in start_verdicts(start):
-        word = "ok" if found.met else "MISSED"
-        lines.append(f"{word:8}{found.what:{width}}{found.took:>6}  {found.unit}, limit {found.limit}")
     return "\n".join(lines)

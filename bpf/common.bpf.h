@@ -85,7 +85,7 @@ struct access {
 	enum bpflock_lock lock;
 	enum bpflock_event_type type;
 	u32 op;
-	u32 pad; /* all of it is set: report_without_path() gets it */
+	u32 pad; /* so that all of it is set: report_without_path() gets it */
 	u64 object;
 	const struct path *path; /* resolved with bpf_d_path(): only in hooks where the kernel allows it */
 	const char *name; /* a string in kernel memory */
@@ -327,11 +327,11 @@ struct event_long {
 };
 
 /* The length of the path without its NUL, or negative. */
-static __always_inline long read_path(char *buffer, u32 size, const struct access *access)
+static __always_inline long read_path(char *buffer, u32 size, const struct access *access, bool has_path)
 {
 	long length;
 
-	if (access->path)
+	if (has_path)
 		length = bpf_d_path((struct path *)access->path, buffer, size);
 	else
 		length = bpf_probe_read_kernel_str(buffer, size, access->name);
@@ -347,7 +347,7 @@ static __always_inline u64 wakeup(void)
 }
 
 /* Send the event; false if the ring buffer is full. */
-static __always_inline bool send(const struct access *access, enum bpflock_reason reason, int retval, u32 repeats)
+static __always_inline bool send(const struct access *access, bool has_path, enum bpflock_reason reason, int retval, u32 repeats)
 {
 	struct event_short *brief = bpf_ringbuf_reserve(&bpflock_events, sizeof(*brief), 0);
 	struct event_long *full;
@@ -357,8 +357,8 @@ static __always_inline bool send(const struct access *access, enum bpflock_reaso
 		return false;
 	brief->event.size = sizeof(*brief);
 	fill(&brief->event, access, reason, retval, repeats);
-	if (access->path || access->name)
-		length = read_path(brief->path, PATH_SHORT, access);
+	if (has_path || access->name)
+		length = read_path(brief->path, PATH_SHORT, access, has_path);
 	if (length >= 0 && length < PATH_SHORT - 1) {
 		brief->event.path_len = length;
 		bpf_ringbuf_submit(brief, wakeup());
@@ -372,7 +372,7 @@ static __always_inline bool send(const struct access *access, enum bpflock_reaso
 	full->event = brief->event;
 	bpf_ringbuf_discard(brief, BPF_RB_NO_WAKEUP);
 	full->event.size = sizeof(*full);
-	length = read_path(full->path, PATH_LONG, access);
+	length = read_path(full->path, PATH_LONG, access, has_path);
 	full->event.path_len = length > 0 ? length : 0;
 	bpf_ringbuf_submit(full, wakeup());
 	return true;
@@ -387,7 +387,7 @@ static __always_inline u32 forget(u32 value)
 	return value | (u32)(bpf_ktime_get_boot_ns() >> 63);
 }
 
-static __always_inline void report(const struct access *access, enum bpflock_reason reason, u32 tgid, int retval)
+static __always_inline void report(const struct access *access, bool has_path, enum bpflock_reason reason, u32 tgid, int retval)
 {
 	struct bpflock_counter *counter = counter_of(access->op);
 	u32 repeats = 0;
@@ -396,26 +396,24 @@ static __always_inline void report(const struct access *access, enum bpflock_rea
 		return;
 	if (!limit(access, reason, tgid, &repeats))
 		__sync_fetch_and_add(&counter->limited, 1);
-	else if (!send(access, reason, retval, repeats))
+	else if (!send(access, has_path, reason, retval, repeats))
 		__sync_fetch_and_add(&counter->dropped, 1);
 }
 
 /* Kept out of line: the path that most accesses take stays short. */
 static __noinline void report_with_path(const struct access *access, enum bpflock_reason reason, u32 tgid, int retval)
 {
-	report(access, reason, tgid, retval);
+	report(access, true, reason, tgid, retval);
 }
 
-/* Not static: the verifier looks at a global function once, whatever leads to it. But it takes no pointer to a path. */
+/*
+ * Not static: the verifier looks at a global function once, whatever leads to it. But it takes no pointer to a path, and
+ * to the verifier it may write to what it gets.
+ */
 __noinline int report_without_path(const struct access *access, enum bpflock_reason reason, u32 tgid, int retval)
 {
-	struct access without;
-
-	if (!access)
-		return 0;
-	without = *access;
-	without.path = 0;
-	report(&without, reason, tgid, retval);
+	if (access)
+		report(access, false, reason, tgid, retval);
 	return 0;
 }
 
@@ -459,10 +457,13 @@ static __always_inline int settle(struct task_struct *task, const struct access 
 		__sync_fetch_and_add(&counter->allowed, 1);
 		counter->last = who(task, access->object, reason);
 	}
-	if (access->path)
+	if (access->path) {
 		report_with_path(access, forget(reason), task->tgid, forget(retval));
-	else
-		report_without_path(access, reason, task->tgid, retval);
+	} else {
+		struct access without = *access;
+
+		report_without_path(&without, reason, task->tgid, retval);
+	}
 	return retval;
 }
 

@@ -120,7 +120,7 @@ static __noinline bool send_exec(const struct access *access, struct task_struct
 		brief = bpf_ringbuf_reserve(&bpflock_events, sizeof(*brief), 0);
 		if (!brief)
 			return false;
-		length = read_path(brief->path, PATH_SHORT, access);
+		length = read_path(brief->path, PATH_SHORT, access, false);
 		if (length >= 0 && length < PATH_SHORT - 1) {
 			fill(&brief->event, access, REASON_TRACED, 0, 0);
 			brief->event.size = sizeof(*brief);
@@ -139,7 +139,7 @@ static __noinline bool send_exec(const struct access *access, struct task_struct
 		return false;
 	fill(&full->event, access, REASON_TRACED, 0, 0);
 	full->event.size = sizeof(*full);
-	length = read_path(full->path, PATH_LONG, access);
+	length = read_path(full->path, PATH_LONG, access, false);
 	full->event.path_len = length > 0 ? length : 0;
 	fill_parents(&full->detail, task);
 	full->detail.args_total = total;

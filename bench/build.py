@@ -30,12 +30,14 @@ TRACER = "privsnoop"
 
 
 def hooks(*names: str) -> Counter[str]:
-    """How many programs these locks attach to each hook."""
+    """How many programs these locks attach to each hook: its section, with a '?' where not every kernel has it."""
     found: Counter[str] = Counter()
     for name in names:
         with Object(name) as program:
             found.update(
-                each.hook for each in program.programs if not each.optional and not each.hook.startswith("iter/")
+                f"{'?' if each.optional else ''}{each.hook}"
+                for each in program.programs
+                if not each.hook.startswith("iter/")
             )
     return found
 

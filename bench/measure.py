@@ -72,9 +72,16 @@ OPERATIONS = (
     Operation("create+close+unlink", "create", "tmpfs"),
     Operation("2 x rename", "rename", "tmpfs"),
     Operation("mkdir+rmdir", "mkdir", "tmpfs"),
+    Operation("symlink+unlink", "symlink", "tmpfs"),
+    Operation("link+unlink", "link", "tmpfs"),
+    Operation("mknod+unlink", "mknod", "tmpfs"),
     Operation("chmod", "chmod", "tmpfs"),
     Operation("setxattr", "setxattr", "tmpfs", tracer=True),
+    Operation("setxattr+removexattr", "removexattr", "tmpfs"),
+    Operation("set+remove an ACL", "acl", "tmpfs"),
     Operation("ioctl", "ioctl", "tmpfs"),
+    Operation("ioctl, 32 bits", "ioctl_compat", "tmpfs"),
+    Operation("ioctl(SETFLAGS)", "flags", "tmpfs"),
     Operation("mmap(SHARED)+munmap", "shared", "tmpfs"),
     Operation("mount(REMOUNT|BIND)", "remount", "tmpfs", tracer=True),
     # Of the file system that rootfslock guards, and of sysfs.
@@ -130,11 +137,12 @@ def _empty(objects: Path, each: bool) -> Iterator[Settle]:
     with ExitStack() as stack:
         # An absolute path takes the place of the package's own directory of objects.
         programs = stack.enter_context(Object(str(objects)))
+        programs.take_optional()
         programs.load()
         root = stack.enter_context(host.root_cgroup())
         attached: set[str] = set()
         for program in programs.programs:
-            if each or program.hook not in attached:
+            if program.used and (each or program.hook not in attached):
                 stack.callback(program.attach(root).close)
                 attached.add(program.hook)
         yield lambda: None

@@ -157,10 +157,12 @@ def _nothing() -> Iterator[None]:
 def _empty() -> Iterator[None]:
     with ExitStack() as stack:
         programs = stack.enter_context(Object(str(build.EMPTY_POLICY)))
+        programs.take_optional()
         programs.load()
         root = stack.enter_context(host.root_cgroup())
         for program in programs.programs:
-            stack.callback(program.attach(root).close)
+            if program.used:
+                stack.callback(program.attach(root).close)
         yield
 
 

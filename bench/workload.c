@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/fs.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
@@ -179,6 +180,62 @@ static void run_chmod(void)
 static void run_setxattr(void)
 {
 	check(setxattr(other, "trusted.bench", "x", 1, 0), "setxattr");
+}
+
+static void run_removexattr(void)
+{
+	run_setxattr();
+	check(removexattr(other, "trusted.bench"), "removexattr");
+}
+
+/* A list of access rights: the owner's, a user's, the group's, the mask, the others'. */
+static void run_acl(void)
+{
+	static const unsigned short entries[5][4] = {
+		{ 1, 6, 0xffff, 0xffff }, { 2, 4, 1, 0 }, { 4, 0, 0xffff, 0xffff }, { 16, 4, 0xffff, 0xffff }, { 32, 0, 0xffff, 0xffff },
+	};
+	char list[4 + sizeof(entries)] = { 2 };
+
+	memcpy(list + 4, entries, sizeof(entries));
+	check(setxattr(other, "system.posix_acl_access", list, sizeof(list), 0), "setxattr");
+	check(removexattr(other, "system.posix_acl_access"), "removexattr");
+}
+
+static void run_symlink(void)
+{
+	check(symlink("nowhere", moved), "symlink");
+	check(unlink(moved), "unlink");
+}
+
+static void run_link(void)
+{
+	check(link(other, moved), "link");
+	check(unlink(moved), "unlink");
+}
+
+static void run_mknod(void)
+{
+	check(mknod(moved, S_IFIFO | 0600, 0), "mknod");
+	check(unlink(moved), "unlink");
+}
+
+static void run_flags(void)
+{
+	static int flags = FS_NODUMP_FL;
+
+	check(ioctl(fd, FS_IOC_SETFLAGS, &flags), "FS_IOC_SETFLAGS");
+	flags ^= FS_NODUMP_FL;
+}
+
+/* As a program of 32 bits does. */
+static void run_ioctl_compat(void)
+{
+#ifdef __x86_64__
+	long result;
+
+	asm volatile("int $0x80" : "=a"(result) : "a"(54L), "b"((long)fd), "c"((long)FIOCLEX), "d"(0L) : "memory", "r8", "r9", "r10", "r11");
+	check(result, "ioctl");
+#endif
 }
 
 static void run_ioctl(void)
@@ -390,6 +447,13 @@ static const struct operation {
 	{ "chmod", open_data, run_chmod },
 	{ "setxattr", open_data, run_setxattr },
 	{ "ioctl", open_data, run_ioctl },
+	{ "ioctl_compat", open_data, run_ioctl_compat },
+	{ "removexattr", open_data, run_removexattr },
+	{ "acl", open_data, run_acl },
+	{ "symlink", nothing, run_symlink },
+	{ "link", open_data, run_link },
+	{ "mknod", nothing, run_mknod },
+	{ "flags", open_data, run_flags },
 	{ "shared", open_data, run_shared },
 	{ "sysfs", nothing, run_sysfs },
 	{ "stat", nothing, run_stat },

@@ -86,9 +86,10 @@ __noinline int create(enum bpflock_event_type type, u32 types)
 	}
 	for (u32 op = 0; op < TYPES; op++) {
 		enum bpflock_reason reason = decide_type(types, op);
+		int denied = reason ? conclude_type(type, types, op, reason) : 0;
 
-		if (reason)
-			conclude_type(type, types, op, reason);
+		if (denied) /* an exception ended in between */
+			return denied;
 	}
 	return 0;
 }

@@ -254,6 +254,18 @@ def build_of(stem: str) -> int:
 _log_lock = threading.Lock()
 
 
+_MFD_NOEXEC_SEAL = 8  # since 6.3; with vm.memfd_noexec=2, no other memfd is to be had
+
+
+def _memory_file(name: str) -> int:
+    try:
+        return os.memfd_create(name, os.MFD_CLOEXEC | _MFD_NOEXEC_SEAL)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return os.memfd_create(name)
+
+
 @functools.cache
 def _register_sections() -> None:
     error = lib.bl_register_sections()
@@ -272,7 +284,7 @@ class Object:
         self.path = OBJECTS / f"{stem}.bpf.o"
         self._log = ffi.new("char[]", _LOG_SIZE)
         _register_sections()
-        self._types_fd = os.memfd_create("bpflock-kernel-types")  # load() writes to it
+        self._types_fd = _memory_file("bpflock-kernel-types")  # load() writes to it
         with _log_lock:
             lib.bl_log_start(self._log, _LOG_SIZE)
             self._object = lib.bl_object_open(os.fsencode(self.path), f"/proc/self/fd/{self._types_fd}".encode())

@@ -185,6 +185,8 @@ class Session:
 
     def _trace(self, actor: Process, near: PtraceRequest) -> None:
         target, pid, peer, seen = self._target(actor)
+        while target is None and pid:  # the tests' own process: the kernel itself may refuse to have it read
+            target, pid, peer, seen = self._target(actor)
         if near.access is PtraceAccess.TRACED and target:
             # The other way round: the target traces the actor.
             return self._attach(target, actor, seen, peer)

@@ -519,7 +519,7 @@ int policy_mark(struct bpf_iter__task *context)
 	struct file *exe;
 	u32 profile;
 
-	if (!task || !scratch || own_task(task))
+	if (!task || !scratch || is_own(task))
 		return 0;
 	subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
 	if (subject && subject->profile) {

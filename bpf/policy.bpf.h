@@ -230,10 +230,18 @@ static __always_inline struct policy_task *confined(struct task_struct *task)
 	return subject && subject->profile ? subject : 0;
 }
 
-/* bpflock's own tasks are not confined, whatever runs them: a policy for Python must not keep anybody from taking it back. */
+/*
+ * bpflock's own processes are not confined, whatever runs them: a policy for Python must not keep anybody from taking it
+ * back. It is the first thread that has passed the guard's door; the others are the same program.
+ */
+static __always_inline bool is_own(struct task_struct *task)
+{
+	return own_task(task->group_leader);
+}
+
 static __always_inline u32 spare_own(u32 told)
 {
-	return denies(told) && own_task(bpf_get_current_task_btf()) ? 0 : told;
+	return denies(told) && is_own(bpf_get_current_task_btf()) ? 0 : told;
 }
 
 static __always_inline u64 process_of(struct task_struct *task)

@@ -3,9 +3,11 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -364,12 +366,19 @@ def test_complain_tells_and_allows(engine: Engine, all_locks: Locks) -> None:
 
 def test_bpflock_itself_is_not_confined(engine: Engine) -> None:
     """A policy for the Python that bpflock is run by, which may read files and nothing else."""
+    early = ThreadPoolExecutor(1)
+    early.submit(os.getpid).result()
     python = os.path.realpath(sys.executable)
     command = Path(sys.executable).parent / "bpflock"
     probe = f"{python} -c 'import socket; socket.socket()'"
     read = rule("/**", READ | EXEC)
     engine.load(PolicySet((Profile(python, (read,), Origin("test", 1, 1)),)))
     assert b"PermissionError" in run(probe).stderr
+    # This process has passed the guard's door: all of its threads are spared.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: socket.socket().close()).result()
+    early.submit(lambda: socket.socket().close()).result()
+    early.shutdown()
     for words in ("list", "unload --all"):
         ended = run(f"{command} policy {words}")
         assert ended.returncode == 0, ended.stderr

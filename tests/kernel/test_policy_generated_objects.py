@@ -228,6 +228,7 @@ class Session:
             decision = evaluate(Access(process.subject if process else child, question.request))
             if decision.taints and process:
                 process.subject = replace(process.subject, tainted=True)
+                self.totals["tainted"] += 1
             if not decision.allowed:
                 return False
         return True
@@ -280,6 +281,7 @@ def test_the_kernel_decides_as_the_evaluator(engine: Engine, capsys: pytest.Capt
         sys.stdout.write(f"\naccesses decided alike: {dict(totals)}\n")
     compared = totals["allowed"] + totals["denied"]
     assert compared >= _CASES
+    assert totals["tainted"]
     # No kind is rare.
     for kind in ("allowed", "denied", "net", "signal", "ptrace"):
         assert totals[kind] > compared / 10

@@ -13,7 +13,7 @@ from bpflock.locks import LOCKS
 from bpflock.locks.model import Profile, Sessions
 from bpflock.workloads import sessions
 
-from .conftest import ATTACK, CONTAINER, HOST, Attacker, Locks
+from .conftest import ATTACK, CONTAINER, HOST, Attacker, Attempt, Locks
 from .logind import Bus, FakeLogind, session
 from .running import Daemon, wait
 from .tools import Cli
@@ -44,13 +44,18 @@ class Scene:
     def __init__(self, attacker: Attacker, locks: Locks) -> None:
         self.attacker, self.locks = attacker, locks
 
+    def _try(self, place: Path, attack: str = "hibernation_disk", where: str = HOST) -> Attempt:
+        return self.attacker.run(f"{ATTACK} cgroup {place} -- {where}{ATTACK} {attack}")
+
     def works(self, place: Path, attack: str = "hibernation_disk", where: str = HOST) -> bool:
-        attempt = self.attacker.run(f"{ATTACK} cgroup {place} -- {where}{ATTACK} {attack}")
+        attempt = self._try(place, attack, where)
         assert attempt.status in (0, 1), attempt
         return attempt.worked
 
     def becomes(self, place: Path, allowed: bool) -> None:
-        wait(lambda: self.works(place) is allowed, lambda: f"never became {allowed} in {place}")
+        """An attack that a change overtakes is neither allowed nor denied: it gives up before it would hibernate."""
+        status = 0 if allowed else 1
+        wait(lambda: self._try(place).status == status, lambda: f"never became {allowed} in {place}")
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Boot a kernel, run one command in it as root, hand its output through as it comes.
 
-In the guest: / is the host's root, read-only; /run, /tmp and /mnt are tmpfs; /etc, /var and /root
-are overlays that can be written. The repository, the working directory and the kernel cache are
-visible wherever they lie. There is no network but loopback.
+In the guest: / is the host's root, read-only; /run, /tmp and /mnt are tmpfs; /etc, /var, /root and
+/home are overlays that can be written. The repository, the working directory and the kernel cache are
+visible wherever they lie, to all users. There is no network but loopback.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ IMAGE_BOOT_TIMEOUT = 900.0  # with Job.prepare and a whole systemd: half a minut
 SHARE = "/mnt/share"
 
 # What the guest covers with file systems of its own, in vm/init.sh.
-_COVERED = tuple(Path(path) for path in ("/run", "/tmp", "/mnt", "/etc", "/var", "/root"))
+_COVERED = tuple(Path(path) for path in ("/run", "/tmp", "/mnt", "/etc", "/var", "/root", "/home"))
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",

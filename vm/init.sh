@@ -59,8 +59,8 @@ mount -t cgroup2 -o nsdelegate cgroup2 /new/sys/fs/cgroup
 mount -t tmpfs -o mode=0755 run /new/run
 mount -t tmpfs -o mode=1777 tmp /new/tmp
 mount -t tmpfs -o mode=0755 mnt /new/mnt
-for directory in etc var root; do
-	overlay "$directory"
+for directory in etc var root home; do
+	[ ! -d "/host/$directory" ] || overlay "$directory"
 done
 # A root without this directory (a small container) gets one in an overlay.
 [ -d /new/lib/modules ] || overlay "$(readlink /host/lib || echo lib)"
@@ -73,6 +73,12 @@ mount --bind "/host$MODULES" "/new/lib/modules/$RELEASE" || fail "cannot bind $M
 while read -r path; do
 	mkdir -p "/new$path"
 	mount --bind "/host$path" "/new$path" || fail "cannot bind $path"
+	# Home directories keep others out, and tests run bpflock as an ordinary user.
+	above=$(dirname "$path")
+	while [ "$above" != / ]; do
+		chmod a+x "/new$above" || fail "cannot let others into $above"
+		above=$(dirname "$above")
+	done
 done </vm/visible
 if [ -n "$SHARE" ]; then
 	mkdir -p "/new$SHARE"

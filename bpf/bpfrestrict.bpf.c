@@ -42,7 +42,7 @@ int BPF_PROG(bpfrestrict_bpf, int cmd)
 	/* Only now, off the hot path. */
 	struct access access = { .lock = LOCK_BPFRESTRICT, .type = EVENT_LSM_BPF, .op = op };
 
-	return settle(task, &access, reason);
+	return settle(&access, reason);
 }
 
 SEC("lsm/locked_down")

@@ -85,7 +85,6 @@ struct access {
 	enum bpflock_lock lock;
 	enum bpflock_event_type type;
 	u32 op;
-	u32 pad; /* so that all of it is set: report_without_path() gets it */
 	u64 object;
 	const struct path *path; /* resolved with bpf_d_path(): only in hooks where the kernel allows it */
 	const char *name; /* a string in kernel memory */
@@ -387,34 +386,43 @@ static __always_inline u32 forget(u32 value)
 	return value | (u32)(bpf_ktime_get_boot_ns() >> 63);
 }
 
-static __always_inline void report(const struct access *access, bool has_path, enum bpflock_reason reason, u32 tgid, int retval)
+/* As a number, which a global function may be given: the verifier lets no other operation make one of a pointer. */
+static __always_inline u64 address_of(const void *pointer)
 {
+	u64 address = 0;
+
+	bpf_probe_read_kernel(&address, sizeof(address), &pointer);
+	return address;
+}
+
+/*
+ * The numbers of an access as one. Functions out of line get numbers, not a pointer to a struct on the caller's stack: Linux
+ * 7.3 analyses a function that gets one, with all that it calls, again for each of its calls.
+ */
+static __always_inline u64 numbers_of(const struct access *access)
+{
+	return (u64)access->op << 32 | access->type << 8 | access->lock;
+}
+
+static __always_inline void report(const struct access *access, bool has_path, enum bpflock_reason reason, int retval)
+{
+	struct task_struct *task = CURRENT_TASK();
 	struct bpflock_counter *counter = counter_of(access->op);
 	u32 repeats = 0;
 
 	if (!counter)
 		return;
-	if (!limit(access, reason, tgid, &repeats))
+	if (!limit(access, reason, FIELD(task, tgid), &repeats))
 		__sync_fetch_and_add(&counter->limited, 1);
 	else if (!send(access, has_path, reason, retval, repeats))
 		__sync_fetch_and_add(&counter->dropped, 1);
 }
 
-/* Kept out of line: the path that most accesses take stays short. */
-static __noinline void report_with_path(const struct access *access, enum bpflock_reason reason, u32 tgid, int retval)
+static __always_inline struct access access_of(u64 numbers, u64 object)
 {
-	report(access, true, reason, tgid, retval);
-}
-
-/*
- * Not static: the verifier looks at a global function once, whatever leads to it. But it takes no pointer to a path, and
- * to the verifier it may write to what it gets.
- */
-__noinline int report_without_path(const struct access *access, enum bpflock_reason reason, u32 tgid, int retval)
-{
-	if (access)
-		report(access, false, reason, tgid, retval);
-	return 0;
+	return (struct access){
+		.op = numbers >> 32, .type = (u32)numbers >> 8, .lock = numbers & 0xff, .object = object,
+	};
 }
 
 /* Who was allowed what: equal for a process that repeats itself, and for hardly anything else. */
@@ -441,8 +449,9 @@ static __always_inline bool repeats(struct task_struct *task, u32 op, u64 object
  * Count the decision, report it, and give the hook's return value. A counter that cannot be found (more CPUs than
  * possible: never) denies: nothing may pass uncounted.
  */
-static __always_inline int settle(struct task_struct *task, const struct access *access, enum bpflock_reason reason)
+static __always_inline int count_and_report(const struct access *access, bool has_path, enum bpflock_reason reason)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpflock_counter *counter = counter_of(access->op);
 	int retval = denies(reason) ? -EPERM : 0;
 
@@ -457,19 +466,51 @@ static __always_inline int settle(struct task_struct *task, const struct access 
 		__sync_fetch_and_add(&counter->allowed, 1);
 		counter->last = who(task, access->object, reason);
 	}
-	if (access->path) {
-		report_with_path(access, forget(reason), task->tgid, forget(retval));
-	} else {
-		struct access without = *access;
-
-		report_without_path(&without, reason, task->tgid, retval);
-	}
+	report(access, has_path, reason, retval);
 	return retval;
+}
+
+/* Kept out of line: the path that most accesses take stays short. */
+static __noinline int settle_with_path(const struct path *path, u64 numbers, u64 object, enum bpflock_reason reason)
+{
+	struct access access = access_of(numbers, object);
+
+	access.path = path;
+	return count_and_report(&access, true, reason);
+}
+
+/*
+ * Not static: the verifier looks at a global function once, whatever leads to it. But it takes no pointer to a path.
+ * `name`: the address of a string in kernel memory, or 0.
+ */
+__noinline int settle_without_path(u64 name, u64 numbers, u64 object, enum bpflock_reason reason)
+{
+	struct access access = access_of(numbers, object);
+
+	access.name = (const char *)name;
+	return count_and_report(&access, false, reason);
+}
+
+/* A hook's answer, from what a global function answered: of that the verifier knows nothing. */
+static __always_inline int answer(int result)
+{
+	if (likely(!result))
+		return 0;
+	return result == -ECANCELED ? -ECANCELED : -EPERM;
+}
+
+static __always_inline int settle(const struct access *access, enum bpflock_reason reason)
+{
+	u64 numbers = numbers_of(access);
+
+	if (access->path)
+		return settle_with_path(access->path, numbers, access->object, forget(reason));
+	return answer(settle_without_path(access->name ? address_of(access->name) : 0, numbers, access->object, reason));
 }
 
 static __always_inline int conclude(struct task_struct *task, const struct access *access, enum bpflock_reason reason)
 {
-	return repeats(task, access->op, access->object, reason) ? 0 : settle(task, access, reason);
+	return repeats(task, access->op, access->object, reason) ? 0 : settle(access, reason);
 }
 
 /*

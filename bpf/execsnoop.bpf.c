@@ -79,18 +79,18 @@ static __noinline void fill_parents(struct execsnoop_detail *detail, struct task
 	struct execsnoop_parent *parent = (void *)detail->parent;
 	u32 count;
 
-	task = BPF_CORE_READ(task, real_parent);
+	task = task->real_parent;
 	for (count = 0; count < PARENTS; count++) {
-		u32 pid = BPF_CORE_READ(task, tgid);
+		u32 pid = task->tgid;
 
 		if (!pid) /* the kernel's own, above init and above all of its threads */
 			break;
 		parent[count].pid = pid;
-		BPF_CORE_READ_STR_INTO(&parent[count].comm, task, comm);
-		task = BPF_CORE_READ(task, real_parent);
+		__builtin_memcpy(parent[count].comm, task->comm, COMM_LEN);
+		task = task->real_parent;
 	}
 	detail->parents = count;
-	detail->higher = count == PARENTS && BPF_CORE_READ(task, tgid);
+	detail->higher = count == PARENTS && task->tgid;
 	detail->duration = 0;
 	detail->status = 0;
 }
@@ -109,7 +109,7 @@ static __always_inline void read_args(struct execsnoop_detail *detail, char *arg
 
 static __noinline bool send_exec(const struct access *access, struct task_struct *task)
 {
-	u64 start = BPF_CORE_READ(task, mm, arg_start), end = BPF_CORE_READ(task, mm, arg_end);
+	u64 start = task->mm->arg_start, end = task->mm->arg_end;
 	u64 total = target.args && end > start ? end - start : 0;
 	u32 wanted = total < target.args ? total : target.args;
 	struct exec_short *brief;
@@ -194,7 +194,7 @@ static __always_inline bool send_exit(const struct access *access, struct task_s
 	record->event.size = sizeof(*record);
 	/* Of the process, whichever of its threads was the last. */
 	record->event.pid = record->event.tgid;
-	BPF_CORE_READ_STR_INTO(&record->event.comm, leader, comm);
+	__builtin_memcpy(record->event.comm, leader->comm, COMM_LEN);
 	record->detail.args_len = 0;
 	record->detail.args_total = 0;
 	record->detail.args_offset = 0;
@@ -202,9 +202,7 @@ static __always_inline bool send_exit(const struct access *access, struct task_s
 	record->detail.higher = 0;
 	record->detail.duration = record->event.time - since;
 	/* As wait_task_zombie() does. */
-	record->detail.status = BPF_CORE_READ(leader, signal, flags) & SIGNAL_GROUP_EXIT ?
-					BPF_CORE_READ(leader, signal, group_exit_code) :
-					BPF_CORE_READ(leader, exit_code);
+	record->detail.status = leader->signal->flags & SIGNAL_GROUP_EXIT ? leader->signal->group_exit_code : leader->exit_code;
 	bpf_ringbuf_submit(record, wakeup());
 	return true;
 }

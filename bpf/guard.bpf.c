@@ -59,7 +59,7 @@ SEC("cgroup/sysctl")
 int guard_sysctl(struct bpf_sysctl *ctx)
 {
 	struct access access = { .lock = LOCK_GUARD, .type = EVENT_CGROUP_SYSCTL };
-	struct task_struct *task;
+	struct bpflock_counter *counter;
 	char name[32] = {};
 
 	if (!ctx->write)
@@ -68,11 +68,10 @@ int guard_sysctl(struct bpf_sysctl *ctx)
 		return 1; /* longer than the one guarded */
 	if (bpf_strncmp(name, sizeof(name), "kernel/ftrace_enabled"))
 		return 1;
-	task = (void *)bpf_get_current_task();
-	struct bpflock_counter *counter = counter_of(0);
+	counter = counter_of(0);
 	if (counter) {
 		__sync_fetch_and_add(&counter->denied, 1);
-		report_without_path(&access, REASON_DENIED_GUARD, BPF_CORE_READ(task, tgid), -EPERM);
+		report(&access, false, REASON_DENIED_GUARD, -EPERM);
 	}
 	return 0;
 }

@@ -122,7 +122,7 @@ int BPF_PROG(kimglock_locked_down, enum lockdown_reason what, int ret)
 	/* Only now, off the hot path. */
 	struct access access = { .lock = LOCK_KIMGLOCK, .type = EVENT_LSM_LOCKED_DOWN, .op = op };
 
-	return settle(task, &access, reason);
+	return settle(&access, reason);
 }
 
 /* Whether the dentry's name is one of a PCI function's, like 0000:00:1f.2 (the domain may be longer). */

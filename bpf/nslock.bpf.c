@@ -115,14 +115,6 @@ __noinline int enter(u32 types)
 	return conclude_type(EVENT_LSM_CAPABLE, types, NSLOCK_SETNS, reason);
 }
 
-/* For the verifier, which knows nothing of what a global function returns: a hook's answer. */
-static __always_inline int answer(int result)
-{
-	if (likely(!result))
-		return 0;
-	return result == -ECANCELED ? -ECANCELED : -EPERM;
-}
-
 SEC("lsm/task_alloc")
 int BPF_PROG(nslock_task_alloc, struct task_struct *task, u64 flags, int ret)
 {

@@ -62,7 +62,7 @@ static __noinline int trace(enum bpflock_event_type type, u32 op, u64 object, in
 		__sync_fetch_and_add(&counter->allowed, 1);
 		counter->last = who(task, object, reason);
 	}
-	report_without_path(&access, reason, task->tgid, result);
+	report(&access, false, reason, result);
 	return 0;
 }
 

@@ -121,22 +121,20 @@ static __always_inline enum bpflock_reason reconsider(struct task_struct *task, 
 	return is_excepted(dentry) ? REASON_ALLOW_EXCEPTED : reason;
 }
 
-enum verdict { PASS, DENY, CANARY };
-
 /*
  * What all hooks but two end in. These are global, and so take only numbers, for the verifier then looks at each of them once;
  * addresses are those of a name and of a dentry.
  */
-__noinline u32 rootfslock_conclude(u64 name, u32 op, u32 type, u64 object, u32 reason)
+__noinline int rootfslock_conclude(u64 name, u32 op, u32 type, u64 object, u32 reason)
 {
 	struct access access = {
 		.lock = LOCK_ROOTFSLOCK, .type = type, .op = op, .object = object, .name = (const char *)name,
 	};
 
-	return conclude(bpf_get_current_task_btf(), &access, reason) ? DENY : PASS;
+	return conclude(bpf_get_current_task_btf(), &access, reason);
 }
 
-__noinline u32 rootfslock_decide(u64 address, u32 op, u32 type, u32 flags, u64 object)
+__noinline int rootfslock_decide(u64 address, u32 op, u32 type, u32 flags, u64 object)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpflock_own *own = canary(task);
@@ -144,29 +142,13 @@ __noinline u32 rootfslock_decide(u64 address, u32 op, u32 type, u32 flags, u64 o
 	enum bpflock_reason reason;
 
 	if (own)
-		return answer_canary(own, LOCK_ROOTFSLOCK) ? CANARY : PASS;
+		return answer_canary(own, LOCK_ROOTFSLOCK);
 	reason = decide(task, op);
 	if (denies(reason))
 		reason = reconsider(task, address, flags, reason);
 	if (!denies(reason) && flags & OPENED)
-		return PASS;
-	return rootfslock_conclude((u64)BPF_CORE_READ(dentry, d_name.name), op, type, object, reason);
-}
-
-static __always_inline int answer(u32 verdict)
-{
-	if (likely(verdict == PASS))
 		return 0;
-	return verdict == CANARY ? -ECANCELED : -EPERM;
-}
-
-/* As a number, which a global function may be given: the verifier lets no other operation make one of a pointer. */
-static __always_inline u64 address_of(const void *pointer)
-{
-	u64 address = 0;
-
-	bpf_probe_read_kernel(&address, sizeof(address), &pointer);
-	return address;
+	return rootfslock_conclude((u64)BPF_CORE_READ(dentry, d_name.name), op, type, object, reason);
 }
 
 /* `object`: the number of the inode, 0 if there is none yet. */

@@ -64,7 +64,7 @@ static __always_inline int enforce_opened(struct file *file, u32 op, enum bpfloc
 		return 0;
 	access.object = file->f_inode->i_ino;
 	access.name = (const char *)file->f_path.dentry->d_name.name;
-	return settle(task, &access, reason);
+	return settle(&access, reason);
 }
 
 SEC("lsm/file_open")

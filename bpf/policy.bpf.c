@@ -26,7 +26,8 @@
  *  lsm/file_fcntl            giving up O_APPEND needs the right to write.
  *  lsm/path_*, lsm/inode_getattr, lsm/file_ioctl
  *                            names made and removed, attributes.
- *  fexit/vfs_rename          counts renames of directories: labels of files below them are made anew.
+ *  lsm/inode_rename, fexit/vfs_rename
+ *                            count renames of directories: labels of files below them are made anew.
  *
  * Not done here: searching a directory needs no right. What was mapped or open before the policy stays so.
  * Times, extended attributes, socket files: policy_attributes.bpf.h. Anything but files: policy_objects.bpf.h.
@@ -80,6 +81,8 @@ static __always_inline void look_up(struct policy_scratch *scratch, struct vfsmo
 		scratch->moves = kept->moves;
 		scratch->tree = kept->tree;
 		scratch->label = kept->label;
+		scratch->state = kept->state;
+		scratch->length = kept->length;
 		of = kept->profile;
 		scratch->rights = kept->rights;
 		barrier();
@@ -88,14 +91,14 @@ static __always_inline void look_up(struct policy_scratch *scratch, struct vfsmo
 	if (holds && (of == profile || !profile))
 		return;
 	if (!holds)
-		walk_label(scratch, task, mnt, dentry);
+		walk_label(scratch, task, mnt, dentry, true);
 	policy_rights_of(scratch);
 	/* For a message queue nothing is kept: its open is decided as IPC, whatever its path. */
 	if (inode && scratch->label < LABEL_BAD && !is_queue(inode)) {
 		/* What is of a process has further rights: nothing is settled by these alone. */
 		if (is_of_process(inode))
 			scratch->profile = 0;
-		keep_label(inode, mnt, dentry, scratch);
+		keep_label(inode, mnt, dentry, scratch, false);
 	}
 }
 
@@ -197,38 +200,37 @@ static __noinline int decide_path(struct policy_task *subject, struct vfsmount *
 }
 
 /* The short way: what is kept for the inode allows it, and nothing is to be told. */
-static __always_inline bool settled(struct policy_task *subject, struct task_struct *task, struct vfsmount *mnt,
-				    struct dentry *dentry, struct inode *inode, u32 access)
+static __always_inline bool settled(const struct policy_label *kept, struct policy_task *subject, struct task_struct *task,
+				    struct vfsmount *mnt, struct dentry *dentry, u32 access)
 {
-	struct policy_label *kept = bpf_inode_storage_get(&policy_labels, inode, 0, 0);
-	u32 allow, notable, within;
+	u32 plain, quiet;
 	u64 seq;
 
 	if (!kept)
 		return false;
-	seq = kept->seq;
+	seq = kept->seq & ~1ULL; /* an odd one cannot be there in the end */
 	barrier();
-	if (seq & 1 || kept->profile != subject->profile || !label_holds(kept, task, mnt, dentry))
+	if (kept->profile != subject->profile || !label_holds(kept, task, mnt, dentry))
 		return false;
-	allow = kept->rights.allow;
-	notable = kept->rights.audit | kept->rights.taint;
-	within = kept->rights.contexts; /* may be audited there */
+	plain = kept->plain;
+	quiet = kept->quiet;
 	barrier();
-	if (kept->seq != seq || access & notable || within)
+	if (kept->seq != seq)
 		return false;
 	if (likely(subject->flags & TASK_ENFORCED))
-		return !(access & ~allow);
+		return !(access & ~plain);
 	/* Not tainted; but for other threads than the leader, the process may be. */
-	return task->group_leader == task;
+	return !(access & ~quiet) && task->group_leader == task;
 }
 
 /* An access to a file that is there. */
 static __always_inline int decide_known(struct policy_task *subject, struct task_struct *task, struct vfsmount *mnt,
 					struct dentry *dentry, struct inode *inode, enum bpflock_event_type type, u32 access)
 {
+	struct policy_label *kept = bpf_inode_storage_get(&policy_labels, inode, 0, 0);
 	struct query query = { .type = type, .access = access };
 
-	if (likely(settled(subject, task, mnt, dentry, inode, access)))
+	if (likely(settled(kept, subject, task, mnt, dentry, access)))
 		return 0;
 	query.op = bit_number(access);
 	query.object = inode->i_ino;
@@ -249,14 +251,21 @@ static __always_inline int decide_file(struct file *file, enum bpflock_event_typ
 static __always_inline int decide_name(struct vfsmount *mnt, struct dentry *dentry, enum bpflock_event_type type,
 				       u32 access)
 {
-	struct policy_task *subject = confined(bpf_get_current_task_btf());
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct policy_task *subject = confined(task);
 	struct query query = { .type = type, .access = access };
+	struct policy_label *kept;
+	struct inode *inode;
 
 	if (likely(!subject))
 		return 0;
+	inode = dentry->d_inode;
+	kept = inode ? bpf_inode_storage_get(&policy_labels, inode, 0, 0) : 0;
+	if (settled(kept, subject, task, mnt, dentry, access))
+		return 0;
 	query.op = bit_number(access);
 	query.object = name_of(dentry);
-	return decide_path(subject, mnt, dentry, dentry->d_inode, &query);
+	return decide_path(subject, mnt, dentry, inode, &query);
 }
 
 SEC("lsm/task_alloc")
@@ -532,7 +541,7 @@ int policy_mark(struct bpf_iter__task *context)
 	exe = task->mm->exe_file;
 	if (!exe)
 		return 0;
-	walk_label(scratch, task, exe->f_path.mnt, exe->f_path.dentry);
+	walk_label(scratch, task, exe->f_path.mnt, exe->f_path.dentry, false);
 	profile = profile_of_executable(scratch->generation, scratch->label);
 	if (!profile)
 		return 0;
@@ -575,29 +584,33 @@ static __always_inline u64 own_process(struct policy_task *subject, struct task_
 	return subject->process;
 }
 
+/* Apart from the hook, which then saves fewer registers for a task that is not confined. */
+static __noinline int open_settled(struct policy_task *subject, struct task_struct *task, struct file *file)
+{
+	struct policy_label *kept = bpf_inode_storage_get(&policy_labels, file->f_inode, 0, 0);
+
+	return settled(kept, subject, task, file->f_path.mnt, file->f_path.dentry, access_of_open(file));
+}
+
 #define UNSETTLED 1
 
-/*
- * The verdict, or UNSETTLED and what is to be decided. Apart from the hook, which then saves fewer registers for a task
- * that is not confined.
- */
-static __noinline int open_settled(struct policy_task *subject, struct file *file, struct query *query)
+/* What is to be decided by the path: then UNSETTLED, else the verdict. */
+static __noinline int query_open(struct policy_task *subject, struct file *file, struct query *query)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	u32 access = access_of_open(file);
 
-	if (unlikely(access & FILE_CREATE)) {
+	if (access & FILE_CREATE) {
 		struct policy_label *kept = bpf_inode_storage_get(&policy_labels, file->f_inode, 0,
 								  BPF_LOCAL_STORAGE_GET_F_CREATE);
 
 		/* Whether it may make the name was asked by path_mknod. */
 		if (kept)
-			kept->owner = own_process(subject, task);
+			kept->owner = own_process(subject, bpf_get_current_task_btf());
 	}
-	if (!access || likely(settled(subject, task, file->f_path.mnt, file->f_path.dentry, file->f_inode, access)))
+	if (!access)
 		return 0;
 	/* What mq_open(3) opens is of no path: nothing is kept for it. */
-	if (unlikely(is_queue(file->f_inode)))
+	if (is_queue(file->f_inode))
 		return decide_operation(EVENT_LSM_FILE_OPEN, OPERATION_IPC, file->f_inode->i_ino);
 	*query = (struct query){
 		.type = EVENT_LSM_FILE_OPEN,
@@ -612,14 +625,21 @@ static __noinline int open_settled(struct policy_task *subject, struct file *fil
 SEC("lsm/file_open")
 int BPF_PROG(policy_file_open, struct file *file)
 {
-	struct policy_task *subject = confined(bpf_get_current_task_btf());
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct policy_task *subject = confined(task);
 	struct query query;
 	int verdict;
 
 	if (likely(!subject))
 		return 0;
-	verdict = open_settled(subject, file, &query);
-	if (likely(verdict != UNSETTLED))
+	if (likely(open_settled(subject, task, file)))
+		return 0;
+	/* Again: a register for it would be saved by all. */
+	subject = confined(task);
+	if (!subject)
+		return 0;
+	verdict = query_open(subject, file, &query);
+	if (verdict != UNSETTLED)
 		return verdict;
 	return decide_path(subject, file->f_path.mnt, file->f_path.dentry, file->f_inode, &query);
 }
@@ -812,14 +832,40 @@ int BPF_PROG(policy_inode_getattr, struct path *path, int ret)
 	return decide_known(subject, task, path->mnt, dentry, inode, EVENT_LSM_INODE_GETATTR, FILE_GETATTR);
 }
 
-/* After the fact: before it, a walk could still find the old path, and keep it. */
+static __always_inline bool is_directory(struct dentry *dentry)
+{
+	struct inode *inode = dentry->d_inode;
+
+	return inode && (inode->i_mode & S_IFMT) == S_IFDIR;
+}
+
+/* From here on, no path is kept until the rename has happened, or failed. */
+SEC("lsm/inode_rename")
+int BPF_PROG(policy_inode_rename, struct inode *old_dir, struct dentry *old, struct inode *new_dir, struct dentry *new,
+	     int ret)
+{
+	u64 thread = bpf_get_current_pid_tgid();
+	u32 value = 0;
+
+	if (likely(!is_directory(old) && !is_directory(new)))
+		return ret;
+	/* An earlier one of this thread that was left out below is under way still. */
+	if (bpf_map_update_elem(&policy_renames, &thread, &value, BPF_NOEXIST) != -EEXIST)
+		__sync_fetch_and_add(&policy_tree, TREE_UNDER_WAY);
+	return ret;
+}
+
+/* It has failed, too, if the hook was not asked, as another security module had refused: nothing is under way then. */
 SEC("fexit/vfs_rename")
 int BPF_PROG(policy_vfs_rename, struct renamedata *data)
 {
-	struct dentry *old = data->old_dentry, *new = data->new_dentry;
-	struct inode *inode = old->d_inode, *other = new->d_inode;
+	u64 thread = bpf_get_current_pid_tgid();
 
-	if ((inode && (inode->i_mode & S_IFMT) == S_IFDIR) || (other && (other->i_mode & S_IFMT) == S_IFDIR))
+	if (likely(!is_directory(data->old_dentry) && !is_directory(data->new_dentry)))
+		return 0;
+	if (bpf_map_delete_elem(&policy_renames, &thread))
 		__sync_fetch_and_add(&policy_tree, 1);
+	else
+		__sync_fetch_and_add(&policy_tree, 1 - TREE_UNDER_WAY);
 	return 0;
 }

@@ -4,13 +4,13 @@
  *
  *  who     struct policy_task in task storage: a task without one is not confined, and pays for nothing else.
  *  what    struct policy_label in inode storage: the rights on the file, valid as long as nothing changed that could
- *          give it another path. Else its path is walked once, through the automaton.
+ *          give it another path. Else its path is walked once, through the automaton. Of a directory, the state of the
+ *          automaton after its path is kept, too: what is in it is one component away.
  *
  * A path cannot change unnoticed. The label names what it was made from: dentry and its sequence count (the kernel raises
  * it when the file is renamed), mount, mount namespace and its event number (mounts, moves, pivots; the kernel counts
- * them), the count of directory renames (lsm hooks come before a rename takes effect, so this is counted at the return of
- * vfs_rename()), and the generation of the policy. All are read before the walk, and whatever changes during a walk makes
- * it start again.
+ * them), the count of directory renames, of which none may be under way, and the generation of the policy. All are read
+ * before the walk, and whatever changes during a walk makes it start again.
  */
 #ifndef BPFLOCK_POLICY_BPF_H
 #define BPFLOCK_POLICY_BPF_H
@@ -21,6 +21,7 @@
 #include "policy_task.bpf.h"
 
 #define EAGAIN 11
+#define EEXIST 17
 #define GENERATIONS 4	/* table slots: the one in force, and those that running programs may still look at */
 #define DEPTH 64	/* components collected at a time */
 #define DEPTH_MAX 4096	/* components of a path: no name is shorter than 1 byte and a slash, and longer paths are denied */
@@ -47,11 +48,15 @@ struct policy_label {
 	u64 mnt;
 	u64 ns;
 	u64 event;
+	u64 tree;
 	u32 moves; /* d_seq of the dentry */
-	u32 tree;
 	u32 generation;
 	u32 label;
-	u32 profile; /* whose rights these are */
+	u32 profile; /* whose rights these are; 0: nobody's */
+	u32 state; /* of the automaton, after the path */
+	u32 length; /* of the path */
+	u32 quiet; /* accesses of which nothing is to be told, wherever the task is */
+	u32 plain; /* of those, what is allowed */
 	struct policy_rights rights;
 	u64 owner; /* the process that created the file: not part of what seq protects */
 };
@@ -131,29 +136,36 @@ struct policy_scratch {
 	u32 writes; /* the path goes into the task's message, not through the automaton */
 	u32 bad;
 	u32 name_len;
+	u32 from_directory; /* state and length are those of the directory: feed only the name */
 
 	/* Where it began, and what of a deep path is not fed yet. */
 	u64 from_dentry;
 	u64 from_mount;
 	u64 from_root;
+	u64 directory; /* the dentry that from_dentry is in */
 	u32 rest;
 	u32 flags; /* of the file's superblock: SB_* */
 
 	/* What the label is made from, and what was found. */
 	u64 ns;
 	u64 event;
+	u64 tree;
 	u32 renames;
 	u32 moves;
-	u32 tree;
 	u32 generation;
 	u32 label;
 	u32 profile; /* whose rights are wanted, or 0 */
 	struct policy_rights rights;
 
+	/* The same of its directory, without rights: whatever that directory is on this mount. */
+	u32 directory_moves;
+	u32 directory_state;
+	u32 directory_length;
+	u32 directory_label;
+
 	/* Where a file may be seen: mounts of its file system in the task's mount namespace. */
 	u64 mounts[MOUNTS_KEPT];
 	u32 mount_count;
-	u32 reserved;
 
 	struct policy_request request;
 	struct policy_detail detail;
@@ -170,7 +182,23 @@ struct policy_message {
 
 /* Switched by user space, when the tables of its slot are there. 0: none is in force. */
 u32 policy_generation SEC(".data.generation");
-u32 policy_tree SEC(".data.tree"); /* directory renames */
+
+/*
+ * Directory renames: the low half counts those that have happened, the high half those that are under way. Counting afterwards
+ * is not enough: a preemptible kernel leaves out a tracing program that another task is in the middle of on the same CPU.
+ * Hooks are never left out, so such a rename stays under way for ever, and from then on every path is walked.
+ */
+u64 policy_tree SEC(".data.tree");
+#define TREE_UNDER_WAY (1ULL << 32)
+
+/* Threads whose rename of a directory is under way. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, u64);
+	__type(value, u32);
+} policy_renames SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -457,6 +485,10 @@ __noinline u32 policy_feed_component(struct policy_scratch *scratch)
 		return 1;
 	}
 	asm volatile("%0 &= 255" : "+r"(len));
+	if (!at) {
+		scratch->directory_state = scratch->state;
+		scratch->directory_length = to;
+	}
 	scratch->length = to + len + 1;
 	if (scratch->writes) {
 		message = bpf_task_storage_get(&policy_messages, bpf_get_current_task_btf(), 0, 0);
@@ -548,7 +580,7 @@ static __always_inline void begin(struct policy_scratch *scratch)
 	scratch->dentry = scratch->from_dentry;
 	scratch->mount = scratch->from_mount;
 	scratch->root = scratch->from_root;
-	scratch->skip = scratch->length = scratch->bad = scratch->writes = scratch->count = 0;
+	scratch->skip = scratch->length = scratch->bad = scratch->writes = scratch->count = scratch->from_directory = 0;
 	scratch->result = WALKING;
 }
 
@@ -557,9 +589,13 @@ static __always_inline void note(struct policy_scratch *scratch)
 {
 	struct mnt_namespace *ns = (void *)scratch->ns;
 	struct dentry *dentry = (void *)scratch->from_dentry;
+	struct dentry *directory;
 
 	scratch->renames = rename_count();
 	scratch->moves = BPF_CORE_READ(dentry, d_seq.seqcount.sequence);
+	directory = BPF_CORE_READ(dentry, d_parent);
+	scratch->directory = (u64)directory;
+	scratch->directory_moves = BPF_CORE_READ(directory, d_seq.seqcount.sequence);
 	scratch->event = BPF_CORE_READ(ns, event);
 	scratch->tree = policy_tree;
 	scratch->generation = policy_generation;
@@ -607,16 +643,32 @@ static __always_inline void climb_own_mount(struct policy_scratch *scratch, stru
 	scratch->count = count;
 }
 
+/* The label that the automaton has for a path that ends in this state. */
+static __always_inline u32 label_of_state(void *automaton, u32 state, u32 length)
+{
+	u32 *found;
+
+	if (!length) /* the root itself */
+		state = transition(automaton, state, '/');
+	found = bpf_map_lookup_elem(automaton, &state);
+	return found ? CELL_NEXT(*found) : 0;
+}
+
 /* From what is on the stack to the label. Bad labels all deny. */
 static __always_inline u32 label_of_stack(struct policy_scratch *scratch)
 {
-	u32 index, slot = scratch->slot, bad;
+	u32 slot = scratch->slot, bad;
 	void *automaton = bpf_map_lookup_elem(&policy_automata, &slot);
 	struct mount *mount;
-	u32 *found;
 
 	if (!automaton)
 		return LABEL_TOO_DEEP;
+	if (scratch->from_directory) {
+		scratch->left = 1;
+		policy_feed_component(scratch);
+		return scratch->bad ? LABEL_TOO_DEEP : label_of_state(automaton, scratch->state, scratch->length);
+	}
+	policy_climb(scratch);
 	scratch->state = STATE_START;
 	bad = policy_feed_path(scratch);
 	if (bad == LABEL_TOO_DEEP)
@@ -629,11 +681,8 @@ static __always_inline u32 label_of_stack(struct policy_scratch *scratch)
 			return LABEL_NO_PATH;
 		return scratch->flags & SB_KERNMOUNT ? LABEL_INTERNAL : LABEL_LAYER;
 	}
-	if (!scratch->length) /* the root itself */
-		scratch->state = transition(automaton, scratch->state, '/');
-	index = scratch->state;
-	found = bpf_map_lookup_elem(automaton, &index);
-	return found ? CELL_NEXT(*found) : 0;
+	scratch->directory_label = label_of_state(automaton, scratch->directory_state, scratch->directory_length);
+	return label_of_state(automaton, scratch->state, scratch->length);
 }
 
 /* The label of the path that is on the stack; begins again if it may have changed meanwhile. */
@@ -642,7 +691,6 @@ __noinline u32 policy_walk(struct policy_scratch *scratch)
 	if (!scratch)
 		return 0;
 	for (int i = 0; i < WALKS; i++) {
-		policy_climb(scratch);
 		scratch->label = label_of_stack(scratch);
 		if (!changed(scratch))
 			return 0;
@@ -653,49 +701,43 @@ __noinline u32 policy_walk(struct policy_scratch *scratch)
 	return 0;
 }
 
-/*
- * The label of a path, by a walk, into scratch. Consistent: that was the path at one moment, in the mount namespace of
- * that task.
- */
-static __always_inline void walk_label(struct policy_scratch *scratch, struct task_struct *of, struct vfsmount *mnt,
-				       struct dentry *dentry)
-{
-	scratch->ns = (u64)of->nsproxy->mnt_ns;
-	scratch->flags = dentry->d_sb->s_flags;
-	start_from(scratch, mnt, dentry);
-	note(scratch);
-	climb_own_mount(scratch, mnt, dentry);
-	policy_walk(scratch);
-}
-
-/* What tells the name of a file from others in its directory: the kernel's hash of it, and its length. */
-static __always_inline u64 name_of(struct dentry *dentry)
-{
-	return (u64)dentry->d_name.len << 32 | dentry->d_name.hash;
-}
-
 /* Keep what a walk found. Namespaces that were never changed have no event number of their own: theirs is not kept. */
 static __always_inline void keep_label(struct inode *inode, struct vfsmount *mnt, struct dentry *dentry,
-				       const struct policy_scratch *scratch)
+				       const struct policy_scratch *scratch, bool of_directory)
 {
 	struct policy_label *kept = bpf_inode_storage_get(&policy_labels, inode, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	u32 quiet;
 	u64 seq;
 
-	if (!kept || !scratch->event)
+	if (!kept || !scratch->event || scratch->tree >= TREE_UNDER_WAY)
 		return;
 	seq = kept->seq;
 	if (seq & 1 || __sync_val_compare_and_swap(&kept->seq, seq, seq + 1) != seq)
 		return;
 	kept->dentry = (u64)dentry;
-	kept->moves = scratch->moves;
 	kept->mnt = (u64)mnt;
 	kept->ns = scratch->ns;
 	kept->event = scratch->event;
 	kept->tree = scratch->tree;
 	kept->generation = scratch->generation;
-	kept->label = scratch->label;
-	kept->profile = scratch->profile;
-	kept->rights = scratch->rights;
+	if (of_directory) {
+		kept->moves = scratch->directory_moves;
+		kept->label = scratch->directory_label;
+		kept->state = scratch->directory_state;
+		kept->length = scratch->directory_length;
+		kept->profile = 0;
+	} else {
+		kept->moves = scratch->moves;
+		kept->label = scratch->label;
+		kept->state = scratch->state;
+		kept->length = scratch->length;
+		kept->profile = scratch->profile;
+		kept->rights = scratch->rights;
+		/* Of what creates, the owner is to be kept, too. */
+		quiet = ~(scratch->rights.audit | scratch->rights.taint | FILE_CREATE);
+		kept->quiet = scratch->rights.contexts ? 0 : quiet;
+		kept->plain = kept->quiet & scratch->rights.allow;
+	}
 	__sync_fetch_and_add(&kept->seq, 1);
 }
 
@@ -703,11 +745,85 @@ static __always_inline void keep_label(struct inode *inode, struct vfsmount *mnt
 static __always_inline bool label_holds(const struct policy_label *kept, struct task_struct *task, struct vfsmount *mnt,
 					struct dentry *dentry)
 {
-	struct mnt_namespace *ns = task->nsproxy->mnt_ns;
+	struct mnt_namespace *ns;
 
-	return kept->generation == policy_generation && kept->dentry == (u64)dentry && kept->mnt == (u64)mnt &&
-	       kept->moves == dentry->d_seq.seqcount.sequence &&
-	       kept->tree == policy_tree && kept->ns == (u64)ns && kept->event == ns->event;
+	if (kept->generation != policy_generation || kept->tree != policy_tree || kept->dentry != (u64)dentry ||
+	    kept->moves != dentry->d_seq.seqcount.sequence || kept->mnt != (u64)mnt)
+		return false;
+	ns = task->nsproxy->mnt_ns;
+	return kept->ns == (u64)ns && kept->event == ns->event;
+}
+
+/*
+ * Whether helpers take the inode of a file's directory. Since 6.4, the verifier trusts no pointer that is two steps away from
+ * a hook's argument; before, there is nothing that tells it, so this stops two versions earlier.
+ */
+static __always_inline bool directories_can_be_kept(void)
+{
+	return !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_cgrp_storage_get);
+}
+
+/* Whether the walk can begin at the directory: then its name alone is put on the stack. */
+static __always_inline bool start_from_directory(struct policy_scratch *scratch, struct task_struct *of,
+						 struct vfsmount *mnt, struct dentry *dentry)
+{
+	struct dentry *directory = dentry->d_parent;
+	struct policy_label *kept;
+	bool holds;
+	u64 seq;
+
+	if (dentry == mnt->mnt_root || directory == dentry)
+		return false;
+	kept = bpf_inode_storage_get(&policy_labels, directory->d_inode, 0, 0);
+	if (!kept)
+		return false;
+	seq = kept->seq;
+	barrier();
+	holds = !(seq & 1) && label_holds(kept, of, mnt, directory);
+	scratch->state = kept->state;
+	scratch->length = kept->length;
+	barrier();
+	if (!holds || kept->seq != seq)
+		return false;
+	scratch->stack[0].name = (u64)dentry->d_name.name;
+	scratch->stack[0].len = dentry->d_name.len;
+	return true;
+}
+
+/*
+ * The label of a path, by a walk, into scratch. Consistent: that was the path at one moment, in the mount namespace of
+ * that task. `keeps`: begin at the directory if its state is kept, and keep it. Programs that are no hooks cannot.
+ */
+static __always_inline void walk_label(struct policy_scratch *scratch, struct task_struct *of, struct vfsmount *mnt,
+				       struct dentry *dentry, bool keeps)
+{
+	struct dentry *directory;
+
+	keeps = keeps && directories_can_be_kept();
+	scratch->ns = (u64)of->nsproxy->mnt_ns;
+	scratch->flags = dentry->d_sb->s_flags;
+	start_from(scratch, mnt, dentry);
+	note(scratch);
+	if (keeps && start_from_directory(scratch, of, mnt, dentry)) {
+		scratch->from_directory = true;
+		policy_walk(scratch);
+		return;
+	}
+	scratch->length = 0;
+	climb_own_mount(scratch, mnt, dentry);
+	policy_walk(scratch);
+	/* The mount point's directory is on another mount. */
+	if (!keeps || scratch->label >= LABEL_BAD || dentry == mnt->mnt_root)
+		return;
+	directory = dentry->d_parent;
+	if ((u64)directory == scratch->directory)
+		keep_label(directory->d_inode, mnt, directory, scratch, true);
+}
+
+/* What tells the name of a file from others in its directory: the kernel's hash of it, and its length. */
+static __always_inline u64 name_of(struct dentry *dentry)
+{
+	return (u64)dentry->d_name.len << 32 | dentry->d_name.hash;
 }
 
 /* Where the kernel makes functions of this process return to while they have a return probe; 0 if it has none. */

@@ -41,6 +41,7 @@ enum bpf_map_type {
 };
 enum {
 	BPF_ANY = 0,
+	BPF_NOEXIST = 1,
 	BPF_F_NO_PREALLOC = 1,
 	BPF_F_MMAPABLE = 1 << 10,
 	BPF_F_INNER_MAP = 1 << 12,
@@ -326,6 +327,7 @@ enum kernel_read_file_id {
 };
 enum bpf_func_id {
 	BPF_FUNC_loop = 181,
+	BPF_FUNC_cgrp_storage_get = 210,
 };
 enum kernel_load_data_id {
 	LOADING_MODULE = 2,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A policy is loaded again and again while confined processes use files: what it denies is never allowed, what it
-allows never denied. Most loads switch the tables; some replace the programs, too."""
+allows never denied. Most loads switch the tables; one replaces the programs, too, those of another version, which kept
+other labels."""
 
 import functools
 import re
@@ -13,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from bpflock.confine.engine import Engine
+from bpflock.errors import BpflockError
+from bpflock.kernel import pins
+from bpflock.kernel.bpf import Map
 from bpflock.policy.bpfbox.load import parse
 from bpflock.policy.model import PolicySet
 
@@ -20,7 +24,7 @@ from .conftest import ATTACK, Locks
 from .running import start
 
 _RELOADS = 300
-_OF_PROGRAMS = (150,)  # these loads replace the programs
+_OF_PROGRAMS = 150  # this load replaces the programs
 _HERE = Path("/tmp/policy-reloads")
 _PROGRAM = _HERE / "attack"
 _ALLOWED, _DENIED = _HERE / "open/file", _HERE / "closed/file"
@@ -52,6 +56,14 @@ def engine(all_locks: Locks) -> Iterator[Engine]:
     found = Engine(all_locks.enforcer)
     yield found
     found.unload()
+
+
+def _put_other_map(pin: str) -> None:
+    """As another version may have pinned it: the map of another layout that is at hand."""
+    base = pins.directory(pins.POLICY)
+    with Map.open(base / "generation") as other:
+        (base / pin).unlink()
+        other.pin(base / pin)
 
 
 class Confined:
@@ -100,8 +112,9 @@ def test_three_hundred_reloads(
     with Confined() as confined:
         for number in range(1, _RELOADS + 1):
             with monkeypatch.context() as patch:
-                if number in _OF_PROGRAMS:
+                if number == _OF_PROGRAMS:
                     patch.setattr(Engine, "_is_loaded", lambda *_: False)
+                    _put_other_map("labels")
                 engine.load(_policy(number % _POLICIES))
         attempts = confined.stop()
     state = engine.state()
@@ -111,3 +124,16 @@ def test_three_hundred_reloads(
         told = ", ".join(f"{attack} {file.parent.name}: {count}" for (attack, file), count in attempts.items())
         sys.stdout.write(f"\n{_RELOADS} reloads, attempts: {told}\n")
     assert min(attempts.values()) > _ATTEMPTS
+
+
+def test_tasks_of_another_version_stay_confined(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its record of them, no task would be confined any more: then what is in force stays."""
+    engine.load(_policy(0))
+    _put_other_map("tasks")
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "_is_loaded", lambda *_: False)
+        with pytest.raises(BpflockError, match="the pinned map tasks has another layout") as raised:
+            engine.load(_policy(1))
+    assert "policy unload --all" in str(raised.value.hint)
+    for file, status in ((_ALLOWED, 0), (_DENIED, 1)):
+        assert subprocess.run([_PROGRAM, "read_file", file], check=False).returncode == status

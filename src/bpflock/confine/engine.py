@@ -16,7 +16,7 @@ from pathlib import Path
 from bpflock.confine import canary
 from bpflock.confine import functions as probing
 from bpflock.errors import BpflockError
-from bpflock.kernel import host, pins
+from bpflock.kernel import host, pins, preemption
 from bpflock.kernel.bpf import Map, Object, build_of, iterate
 from bpflock.kernel.btf import KernelTypes, ObjectTypes
 from bpflock.locks.enforce import CONFIG_SECTION, Enforcer
@@ -30,15 +30,16 @@ _STATE_BLOCK = 4096
 _MAPS = {
     "tasks": "policy_tasks",
     "labels": "policy_labels",
-    "scratches": "policy_scratches",
-    "messages": "policy_messages",
     "automata": "policy_automata",
     "rights": "policy_rights_tables",
     "objects": "policy_objects",
     "generation": ".data.generation",
     "tree": ".data.tree",
+    "renames": "policy_renames",
     "marked": ".data.marked",
 }
+# Of these, all are kept or none.
+_OF_PATHS = ("labels", "tree", "renames")
 _STATE = "state"
 _MARK = "iter/task"
 _ALWAYS = ("lsm/file_open",)
@@ -142,6 +143,8 @@ class Engine:
             else:
                 probes = {**probing.wanted(policy, numbering)}
             self._enforcer.require_lsm()
+            if not only_less:
+                preemption.require()
             try:
                 self._enforcer.ensure_guard()
                 loaded = not before or not self._is_loaded(before)
@@ -215,12 +218,17 @@ class Engine:
             pins.publish(pins.POLICY)
 
     def _load(self, program: Object) -> None:
-        """With the maps of the programs that are there, if any: their tasks stay confined."""
+        """With the maps of the programs that are there, if any: their tasks stay confined.
+
+        Labels are made anew where another version kept others: of a file, only who created it is lost with them.
+        """
+        base = pins.directory(pins.POLICY)
         with contextlib.ExitStack() as stack:
-            for pin, name in _MAPS.items():
-                path = pins.directory(pins.POLICY) / pin
-                if path.exists():
-                    program.reuse(name, stack.enter_context(Map.open(path)), pin)
+            kept = {pin: stack.enter_context(Map.open(base / pin)) for pin in _MAPS if (base / pin).exists()}
+            if not all(pin in kept and program.has_layout(_MAPS[pin], kept[pin]) for pin in _OF_PATHS):
+                kept = {pin: found for pin, found in kept.items() if pin not in _OF_PATHS}
+            for pin, found in kept.items():
+                program.reuse(_MAPS[pin], found, pin)
             self._enforcer.load_with_shared_maps(program, pins.POLICY)
 
     def _keep(self, base: Path, state: State) -> None:

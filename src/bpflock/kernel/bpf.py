@@ -361,15 +361,20 @@ class Object:
         if error:
             raise kernel_error(f"{self.stem}: cannot size map {name}", error)
 
+    def has_layout(self, name: str, shared: Map) -> bool:
+        """Whether keys and values of an existing map are as large as those of the object's own one."""
+        own = self._find(name)
+        return (shared.key_size, shared.value_size) == (lib.bpf_map__key_size(own), lib.bpf_map__value_size(own))
+
     def reuse(self, name: str, shared: Map, pin: str) -> None:
         """Use an existing map in place of an own one; `pin` is what a user knows it by."""
-        own = self._find(name)
-        if (shared.key_size, shared.value_size) != (lib.bpf_map__key_size(own), lib.bpf_map__value_size(own)):
+        if not self.has_layout(name, shared):
             raise BpflockError(
                 f"the pinned map {pin} has another layout than this version's",
-                hint="another version of bpflock pinned it: 'bpflock unlock --all', then lock again",
+                hint="another version of bpflock pinned it: 'bpflock unlock --all' or 'bpflock policy unload --all', "
+                "then load again",
             )
-        error = lib.bpf_map__reuse_fd(own, shared.fd)
+        error = lib.bpf_map__reuse_fd(self._find(name), shared.fd)
         if error:
             raise kernel_error(f"{self.stem}: cannot reuse map {name}", error)
 

@@ -122,6 +122,20 @@ def is_bpffs(path: Path) -> bool:
     return False
 
 
+def read_kernel_config() -> dict[str, str]:
+    """The kernel's build configuration; empty if nothing tells it."""
+    import gzip  # hardly ever needed
+
+    release = os.uname().release
+    for path in (Path("/proc/config.gz"), Path(f"/boot/config-{release}"), Path(f"/lib/modules/{release}/config")):
+        with contextlib.suppress(OSError):
+            data = path.read_bytes()
+            text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode(errors="replace")
+            pairs = (line.split("=", 1) for line in text.splitlines() if line.startswith("CONFIG_"))
+            return {name: value.strip('"') for name, value in pairs}
+    return {}
+
+
 def possible_cpus() -> int:
     """How many CPUs the kernel may ever have: their numbers are below this."""
     last = Path("/sys/devices/system/cpu/possible").read_text().strip().split(",")[-1].split("-")[-1]

@@ -2,14 +2,13 @@
 """What this machine has of what bpflock needs; each lack comes with its remedy. Loads nothing."""
 
 import contextlib
-import gzip
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bpflock.errors import BpflockError
-from bpflock.kernel import host, pins
+from bpflock.kernel import host, pins, preemption
 from bpflock.kernel.bpf import Object
 from bpflock.kernel.btf import OBJECTS, KernelTypes
 
@@ -43,6 +42,7 @@ def check() -> list[Finding]:
         _btf(),
         *_types(),
         _lsm(),
+        *_preemption(),
         _ftrace(),
         _bpffs(),
         *_namespaces(),
@@ -76,7 +76,7 @@ def _privileges() -> Iterator[Finding]:
 
 def _kernel_config() -> Iterator[Finding]:
     release = os.uname().release
-    found = read_kernel_config(release)
+    found = host.read_kernel_config()
     yield Finding("kernel", True, release)
     if not found:
         yield Finding("configuration", True, "not readable; judging by what the kernel shows", required=False)
@@ -92,17 +92,6 @@ def _kernel_config() -> Iterator[Finding]:
         else:
             value = found.get(name, "not set")
             yield Finding(name, value == "y", value, f"install a kernel built with {name}=y" if value != "y" else None)
-
-
-def read_kernel_config(release: str) -> dict[str, str]:
-    """The kernel's build configuration; empty if nothing tells it."""
-    for path in (Path("/proc/config.gz"), Path(f"/boot/config-{release}"), Path(f"/lib/modules/{release}/config")):
-        with contextlib.suppress(OSError):
-            data = path.read_bytes()
-            text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode(errors="replace")
-            pairs = (line.split("=", 1) for line in text.splitlines() if line.startswith("CONFIG_"))
-            return {name: value.strip('"') for name, value in pairs}
-    return {}
 
 
 def _btf() -> Finding:
@@ -157,6 +146,12 @@ def _lsm() -> Finding:
         "must have a kernel with 'CONFIG_BPF_LSM=y' 'CONFIG_LSM=\"...,bpf\"'",
         f'set GRUB_CMDLINE_LINUX="lsm={lsm_option(active)}" {_GRUB}',
     )
+
+
+def _preemption() -> Iterator[Finding]:
+    with contextlib.suppress(BpflockError):  # then _types() has told it
+        lack = preemption.lacking()
+        yield Finding("preemption", not lack, lack or "tasks stay confined", preemption.HINT, required=False)
 
 
 def _ftrace() -> Finding:

@@ -68,7 +68,7 @@ class Operation:
     call: str
     directory: Path = ROOT
     varies: bool = False
-    first: bool = False  # each time of a file that was not used before
+    fresh: Callable[[Path, int], Path] | None = None  # each time of a file that was not used before: this one
 
     @property
     def processes(self) -> int:
@@ -77,12 +77,21 @@ class Operation:
 
 OPEN = Operation("open+close, depth 2", "open")
 OPEN_DEEP = Operation("open+close, depth 8", "open", DEEP)
-OPEN_FIRST = Operation("open+close, depth 8, first time", "first", DEEP, first=True)
+OPEN_FIRST = Operation(
+    "open+close, depth 8, first time", "first", DEEP, fresh=lambda file, number: Path(f"{file}.{number}")
+)
+OPEN_FIRST_THERE = Operation(
+    "the same, first in its directory",
+    "first_there",
+    DEEP,
+    fresh=lambda file, number: Path(f"{file.parent}.{number}") / file.name,
+)
 EXEC = Operation("fork+exec+exit", "exec", varies=True)
 OPERATIONS = (
     OPEN,
     OPEN_DEEP,
     OPEN_FIRST,
+    OPEN_FIRST_THERE,
     Operation("stat", "stat"),
     Operation("create+close+unlink", "create"),
     Operation("2 x rename", "rename"),
@@ -215,13 +224,16 @@ def _files() -> Iterator[None]:
 def _run(operation: Operation) -> int:
     """The least instructions in one process."""
     file = operation.directory / build.TINY.name
-    fresh = [Path(f"{file}.{number}") for number in range(_COUNT + _WARM_UP)] if operation.first else []
+    fresh = [operation.fresh(file, number) for number in range(_COUNT + _WARM_UP)] if operation.fresh else []
     for path in fresh:
+        path.parent.mkdir(exist_ok=True)
         path.touch()
     command = [str(WORKLOAD), "", operation.call, str(_COUNT), str(file)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     for path in fresh:
         path.unlink()
+        if path.parent != file.parent:
+            path.parent.rmdir()
     if done.returncode:
         raise BpflockError(f"the workload '{operation.call}' failed")
     return min(map(int, done.stdout.split()))

@@ -16,6 +16,7 @@ from bench.policy import (
     OPEN,
     OPEN_DEEP,
     OPEN_FIRST,
+    OPEN_FIRST_THERE,
     OPERATIONS,
     UNCONFINED,
     Measured,
@@ -58,8 +59,9 @@ def verdicts(measured: Measured) -> Iterator[Verdict]:
         yield Verdict(f"{operation.name}, confined", confined, MAX_CONFINED, f"at most +{MAX_CONFINED}")
         text = f"at most {MAX_OF_APPARMOR} of AppArmor's {other:+.0f}"
         yield Verdict(f"{operation.name}, confined", confined, MAX_OF_APPARMOR * other, text)
-    first = added(measured, CONFINED, OPEN_FIRST)
-    yield Verdict(f"{OPEN_FIRST.name}, confined", first, MAX_FIRST, f"at most +{MAX_FIRST}")
+    for operation in (OPEN_FIRST, OPEN_FIRST_THERE):
+        first = added(measured, CONFINED, operation)
+        yield Verdict(f"{operation.name}, confined", first, MAX_FIRST, f"at most +{MAX_FIRST}")
     limit = MAX_EXEC * measured.results[BASE][EXEC.name]
     yield Verdict(f"{EXEC.name}, unconfined", added(measured, UNCONFINED, EXEC), limit, f"at most {MAX_EXEC:.0%}")
     for place, operation in enumerate((OPEN, OPEN_DEEP)):

@@ -347,6 +347,17 @@ static void run_first(void)
 	close(fd);
 }
 
+/* DIRECTORY.0/FILE, DIRECTORY.1/FILE and so on: nor was any of the directories. */
+static void run_first_there(void)
+{
+	static int number;
+	char path[8192];
+
+	snprintf(path, sizeof(path), "%s.%d%s", directory, number++, strrchr(file, '/'));
+	check(fd = open(path, O_RDONLY), path);
+	close(fd);
+}
+
 static void run_exec(void)
 {
 	int status;
@@ -428,6 +439,7 @@ static const struct operation {
 	{ "prctl", nothing, run_prctl },
 	{ "open", nothing, run_open },
 	{ "first", nothing, run_first },
+	{ "first_there", nothing, run_first_there },
 	{ "exec", nothing, run_exec },
 	{ "lookup", create_map, run_lookup },
 	{ "mmap", open_file, run_mmap },

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from bpflock.confine.engine import Engine
 from bpflock.events.render import Format, renderer
+from bpflock.policy.model import PolicySet
 
 from .conftest import Locks
 from .running import Daemon
@@ -32,9 +34,16 @@ def cat(name: str) -> bool:
     return subprocess.run([CAT, HERE / name], capture_output=True, check=False).returncode == 0
 
 
+@pytest.fixture(scope="module")
+def engine(all_locks: Locks) -> Iterator[Engine]:
+    found = Engine(all_locks.enforcer)
+    yield found
+    found.unload()
+
+
 @pytest.fixture
-def policy(cli: Cli) -> Iterator[str]:
-    """A policy for a program of our own, which really needs its libraries."""
+def policy(engine: Engine) -> Iterator[str]:
+    """A policy for a program of our own, which really needs its libraries. The engine stays from test to test."""
     shutil.rmtree(HERE, ignore_errors=True)
     HERE.mkdir()
     shutil.copy(os.path.realpath("/usr/bin/cat"), CAT)
@@ -43,7 +52,8 @@ def policy(cli: Cli) -> Iterator[str]:
     POLICY.write_text(_TEXT)
     assert cat("open") and cat("closed")
     yield str(POLICY)
-    cli("policy", "unload", "--all").check()
+    if engine.state():
+        engine.load(PolicySet())
     assert cat("open") and cat("closed")
 
 
@@ -110,7 +120,7 @@ def test_explain(policy: str, cli: Cli, all_locks: Locks) -> None:
     assert f'would allow it: fs("{HERE}/closed", read)' in text
 
 
-def test_the_daemon_loads_its_directory(policy: str, tmp_path: Path) -> None:
+def test_the_daemon_loads_its_directory(policy: str, engine: Engine, cli: Cli, tmp_path: Path) -> None:
     inside = tmp_path / "etc" / "policy.d"
     inside.mkdir(parents=True, mode=0o755)
     shutil.copy(policy, inside)
@@ -129,3 +139,6 @@ def test_the_daemon_loads_its_directory(policy: str, tmp_path: Path) -> None:
     (inside / POLICY.name).write_text(_TEXT)
     with Daemon(f"--config-dir={tmp_path}/etc"):
         assert not cat("closed")
+    cli("policy", "unload", "--all").check()
+    assert engine.state() is None
+    assert cat("closed")

@@ -68,12 +68,13 @@ struct socket {
 };
 #pragma clang attribute pop
 
-/* The port is at the same place for IPv4 and IPv6. */
-struct address {
-	u16 family;
-	u8 port[2];
+#define ADDRESS_MIN 4 /* the family, and what is the port for IPv4 and for IPv6 */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct sockaddr {
+	unsigned char sa_data[14];
 };
-struct sockaddr;
+#pragma clang attribute pop
 
 static __always_inline u32 netlink_op(int protocol)
 {
@@ -179,7 +180,6 @@ SEC("lsm/socket_bind")
 int BPF_PROG(netlock_socket_bind, struct socket *sock, struct sockaddr *name, int length, int ret)
 {
 	struct access access = { .lock = LOCK_NETLOCK, .type = EVENT_LSM_SOCKET_BIND, .op = NETLOCK_BIND_PRIVILEGED };
-	struct address address = {};
 	struct sock *sk; /* NULL only while the socket is closed: nothing to bind or to listen on */
 	u32 port;
 
@@ -188,11 +188,10 @@ int BPF_PROG(netlock_socket_bind, struct socket *sock, struct sockaddr *name, in
 	sk = sock->sk;
 	if (likely(!sk || !is_ip(sk->__sk_common.skc_family)))
 		return ignore(LOCK_NETLOCK); /* the canary has Unix sockets only */
-	/* What is shorter is no address of IP's. A failed read leaves port 0: it cannot fail, the kernel has copied it. */
-	if (length < (int)sizeof(address))
+	/* What is shorter is no address of IP's. It is the kernel's copy. */
+	if (length < ADDRESS_MIN)
 		return 0;
-	bpf_probe_read_kernel(&address, sizeof(address), name);
-	port = address.port[0] << 8 | address.port[1];
+	port = name->sa_data[0] << 8 | name->sa_data[1];
 	if (likely(!port || port >= PRIVILEGED))
 		return 0;
 	access.object = port;

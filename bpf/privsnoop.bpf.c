@@ -29,9 +29,10 @@ const volatile enum privsnoop_op operations; /* their names, for user space */
 struct user_namespace;
 struct super_block;
 
-/* Counts and tells it, and how it ended; limited as the decisions of locks are. */
-static __noinline int trace(enum bpflock_event_type type, u32 op, u64 object, int result)
+/* Off the hot path: count it and tell it, and how it ended; limited as the decisions of locks are. */
+static __noinline int tell(enum bpflock_event_type type, u32 op, u64 object, int result)
 {
+	struct access access = { .lock = LOCK_PRIVSNOOP, .type = type, .op = op, .object = object };
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpflock_own *own = canary(task);
 	enum bpflock_reason reason = result ? REASON_DENIED_KERNEL : REASON_PERMITTED;
@@ -46,16 +47,10 @@ static __noinline int trace(enum bpflock_event_type type, u32 op, u64 object, in
 	counter = counter_of(op);
 	if (!counter)
 		return 0;
-	/* As repeats() does, with the counter that is needed anyway. */
-	if (likely(!result && counter->last == who(task, object, reason))) {
-		__sync_fetch_and_add(&counter->repeated, 1);
+	if (!result && repeats(task, op, object, reason))
 		return 0;
-	}
 	if (own_task(task)) /* what bpflock itself does is not told */
 		return 0;
-	/* Only now, off the hot path. */
-	struct access access = { .lock = LOCK_PRIVSNOOP, .type = type, .op = op, .object = object };
-
 	if (result) {
 		__sync_fetch_and_add(&counter->denied, 1);
 	} else {
@@ -64,6 +59,15 @@ static __noinline int trace(enum bpflock_event_type type, u32 op, u64 object, in
 	}
 	report(&access, false, reason, result);
 	return 0;
+}
+
+/* What the process does again and again is counted here, in each program, and that is all. */
+static __always_inline int trace(enum bpflock_event_type type, u32 op, u64 object, int result)
+{
+	if (likely(!result && !shared.canary && config.profile != PROFILE_FILTER) &&
+	    likely(repeats(bpf_get_current_task_btf(), op, object, REASON_PERMITTED)))
+		return 0;
+	return tell(type, op, object, result);
 }
 
 /* The result lies behind the arguments, whose number differs between kernels. */

@@ -584,22 +584,24 @@ static __always_inline void begin(struct policy_scratch *scratch)
 	scratch->result = WALKING;
 }
 
-/* What must be the same after a walk as before it. */
+static __always_inline void note_versions(struct policy_scratch *scratch)
+{
+	scratch->tree = policy_tree;
+	scratch->generation = policy_generation;
+	scratch->slot = scratch->generation & (GENERATIONS - 1);
+}
+
+/* What must be the same after a walk as before it. Of the directory nothing will be kept. */
 static __always_inline void note(struct policy_scratch *scratch)
 {
 	struct mnt_namespace *ns = (void *)scratch->ns;
 	struct dentry *dentry = (void *)scratch->from_dentry;
-	struct dentry *directory;
 
 	scratch->renames = rename_count();
 	scratch->moves = BPF_CORE_READ(dentry, d_seq.seqcount.sequence);
-	directory = BPF_CORE_READ(dentry, d_parent);
-	scratch->directory = (u64)directory;
-	scratch->directory_moves = BPF_CORE_READ(directory, d_seq.seqcount.sequence);
+	scratch->directory = 0;
 	scratch->event = BPF_CORE_READ(ns, event);
-	scratch->tree = policy_tree;
-	scratch->generation = policy_generation;
-	scratch->slot = scratch->generation & (GENERATIONS - 1);
+	note_versions(scratch);
 }
 
 static __always_inline bool changed(struct policy_scratch *scratch)
@@ -797,13 +799,21 @@ static __always_inline bool start_from_directory(struct policy_scratch *scratch,
 static __always_inline void walk_label(struct policy_scratch *scratch, struct task_struct *of, struct vfsmount *mnt,
 				       struct dentry *dentry, bool keeps)
 {
+	struct mnt_namespace *ns = of->nsproxy->mnt_ns;
 	struct dentry *directory;
 
 	keeps = keeps && directories_can_be_kept();
-	scratch->ns = (u64)of->nsproxy->mnt_ns;
+	scratch->ns = (u64)ns;
 	scratch->flags = dentry->d_sb->s_flags;
 	start_from(scratch, mnt, dentry);
-	note(scratch);
+	/* As note() does, with plain loads. */
+	scratch->renames = rename_count();
+	scratch->moves = dentry->d_seq.seqcount.sequence;
+	directory = dentry->d_parent;
+	scratch->directory = (u64)directory;
+	scratch->directory_moves = directory->d_seq.seqcount.sequence;
+	scratch->event = ns->event;
+	note_versions(scratch);
 	if (keeps && start_from_directory(scratch, of, mnt, dentry)) {
 		scratch->from_directory = true;
 		policy_walk(scratch);

@@ -190,6 +190,7 @@ def _make_files() -> None:
 @pytest.fixture(scope="module")
 def disk(all_locks: Locks) -> Iterator[str]:
     """A disk; all files are there and the policy is in force."""
+    all_locks.unload_all()
     engine = Engine(all_locks.enforcer)
     shutil.rmtree(HERE, ignore_errors=True)
     with contextlib.ExitStack() as stack:

@@ -56,12 +56,12 @@ static __always_inline u32 types_of(u64 flags)
 }
 
 /*
- * The decision on one type. Not static, like those below: the verifier looks at a global
+ * The decision on one of the types, 0 if it is not among them. Not static, like those below: the verifier looks at a global
  * function once, not again for each combination of types.
  */
-__noinline u32 decide_type(u32 op)
+__noinline u32 decide_type(u32 types, u32 op)
 {
-	return decide(bpf_get_current_task_btf(), op);
+	return types & BIT(op) ? decide(bpf_get_current_task_btf(), op) : 0;
 }
 
 __noinline int conclude_type(enum bpflock_event_type type, u32 types, u32 op, enum bpflock_reason reason)
@@ -79,22 +79,15 @@ __noinline int create(enum bpflock_event_type type, u32 types)
 	if (own)
 		return answer_canary(own, LOCK_NSLOCK);
 	for (u32 op = 0; op < TYPES; op++) {
-		enum bpflock_reason reason;
+		enum bpflock_reason reason = decide_type(types, op);
 
-		if (!(types & BIT(op)))
-			continue;
-		reason = decide_type(op);
 		if (denies(reason))
 			return conclude_type(type, types, op, reason);
 	}
 	for (u32 op = 0; op < TYPES; op++) {
-		enum bpflock_reason reason;
-		int denied;
+		enum bpflock_reason reason = decide_type(types, op);
+		int denied = reason ? conclude_type(type, types, op, reason) : 0;
 
-		if (!(types & BIT(op)))
-			continue;
-		reason = decide_type(op);
-		denied = reason ? conclude_type(type, types, op, reason) : 0;
 		if (denied) /* an exception ended in between */
 			return denied;
 	}
@@ -110,9 +103,9 @@ __noinline int enter(u32 types)
 	if (own)
 		return answer_canary(own, LOCK_NSLOCK);
 	for (u32 op = 0; op < TYPES; op++)
-		if (types & BIT(op) && decide_type(op) == REASON_DENIED_BLOCKED)
+		if (decide_type(types, op) == REASON_DENIED_BLOCKED)
 			return conclude_type(EVENT_LSM_CAPABLE, types, op, REASON_DENIED_BLOCKED);
-	reason = decide_type(NSLOCK_SETNS);
+	reason = decide_type(BIT(NSLOCK_SETNS), NSLOCK_SETNS);
 	/*
 	 * `runc exec` enters one namespace after the other, and the network's not as the last: with it, it is no longer on the
 	 * host. Its active pid namespace stays the host's until its child is in the container.

@@ -634,10 +634,10 @@ int BPF_PROG(policy_file_open, struct file *file)
 		return 0;
 	if (likely(open_settled(subject, task, file)))
 		return 0;
-	/* Again: a register for it would be saved by all. */
+	/* Again: a register for it would be saved by all. It was there just now. */
 	subject = confined(task);
-	if (!subject)
-		return 0;
+	if (unlikely(!subject))
+		return -EPERM;
 	verdict = query_open(subject, file, &query);
 	if (verdict != UNSETTLED)
 		return verdict;

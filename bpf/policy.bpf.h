@@ -645,6 +645,15 @@ static __always_inline void climb_own_mount(struct policy_scratch *scratch, stru
 	scratch->count = count;
 }
 
+/*
+ * Whether helpers take the inode of a file's directory. Since 6.4, the verifier trusts no pointer that is two steps away from
+ * a hook's argument; before, there is nothing that tells it, so this stops two versions earlier.
+ */
+static __always_inline bool directories_can_be_kept(void)
+{
+	return !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_cgrp_storage_get);
+}
+
 /* The label that the automaton has for a path that ends in this state. */
 static __always_inline u32 label_of_state(void *automaton, u32 state, u32 length)
 {
@@ -683,7 +692,8 @@ static __always_inline u32 label_of_stack(struct policy_scratch *scratch)
 			return LABEL_NO_PATH;
 		return scratch->flags & SB_KERNMOUNT ? LABEL_INTERNAL : LABEL_LAYER;
 	}
-	scratch->directory_label = label_of_state(automaton, scratch->directory_state, scratch->directory_length);
+	if (directories_can_be_kept())
+		scratch->directory_label = label_of_state(automaton, scratch->directory_state, scratch->directory_length);
 	return label_of_state(automaton, scratch->state, scratch->length);
 }
 
@@ -756,15 +766,6 @@ static __always_inline bool label_holds(const struct policy_label *kept, struct 
 	return kept->ns == (u64)ns && kept->event == ns->event;
 }
 
-/*
- * Whether helpers take the inode of a file's directory. Since 6.4, the verifier trusts no pointer that is two steps away from
- * a hook's argument; before, there is nothing that tells it, so this stops two versions earlier.
- */
-static __always_inline bool directories_can_be_kept(void)
-{
-	return !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_cgrp_storage_get);
-}
-
 /* Whether the walk can begin at the directory: then its name alone is put on the stack. */
 static __always_inline bool start_from_directory(struct policy_scratch *scratch, struct task_struct *of,
 						 struct vfsmount *mnt, struct dentry *dentry)
@@ -809,9 +810,12 @@ static __always_inline void walk_label(struct policy_scratch *scratch, struct ta
 	/* As note() does, with plain loads. */
 	scratch->renames = rename_count();
 	scratch->moves = dentry->d_seq.seqcount.sequence;
-	directory = dentry->d_parent;
-	scratch->directory = (u64)directory;
-	scratch->directory_moves = directory->d_seq.seqcount.sequence;
+	scratch->directory = 0;
+	if (keeps) {
+		directory = dentry->d_parent;
+		scratch->directory = (u64)directory;
+		scratch->directory_moves = directory->d_seq.seqcount.sequence;
+	}
 	scratch->event = ns->event;
 	note_versions(scratch);
 	if (keeps && start_from_directory(scratch, of, mnt, dentry)) {

@@ -44,8 +44,10 @@
 #define FMODE_CREATED 0x100000
 #define FMODE_EXEC_FLAG 0x20 /* __FMODE_EXEC, in f_flags */
 #define O_ACCMODE 3
+#define O_CREAT 0100
 #define O_TRUNC 01000
 #define O_APPEND 02000
+#define O_TMPFILE_ALONE 020000000 /* __O_TMPFILE: without O_DIRECTORY */
 #define PROT_WRITE 2
 #define PROT_EXEC 4
 #define MAP_SHARED 1
@@ -58,18 +60,19 @@
 const volatile struct policy_detail detail_type; /* in BTF, for user space */
 
 /*
- * The label of a file and, if a profile is given, its rights on it, into scratch: from what is kept for the inode if
+ * The label of a file and, if a subject is given, its rights on it, into scratch: from what is kept for the inode if
  * that holds, else by a walk, and kept.
  */
 static __always_inline void look_up(struct policy_scratch *scratch, struct vfsmount *mnt, struct dentry *dentry,
-				    struct inode *inode, u32 profile)
+				    struct inode *inode, u64 who)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct policy_label *kept = inode ? bpf_inode_storage_get(&policy_labels, inode, 0, 0) : 0;
 	bool holds = false;
-	u32 of = 0;
+	u64 of = 0;
 
-	scratch->profile = profile;
+	scratch->profile = who;
+	scratch->who = who;
 	if (kept) {
 		u64 seq = kept->seq;
 
@@ -83,12 +86,12 @@ static __always_inline void look_up(struct policy_scratch *scratch, struct vfsmo
 		scratch->label = kept->label;
 		scratch->state = kept->state;
 		scratch->length = kept->length;
-		of = kept->profile;
+		of = kept->who;
 		scratch->rights = kept->rights;
 		barrier();
 		holds = holds && kept->seq == seq;
 	}
-	if (holds && (of == profile || !profile))
+	if (holds && (of == who || !who))
 		return;
 	if (!holds)
 		walk_label(scratch, task, mnt, dentry, true);
@@ -97,7 +100,7 @@ static __always_inline void look_up(struct policy_scratch *scratch, struct vfsmo
 	if (inode && scratch->label < LABEL_BAD && !is_queue(inode)) {
 		/* What is of a process has further rights: nothing is settled by these alone. */
 		if (is_of_process(inode))
-			scratch->profile = 0;
+			scratch->who = 0;
 		keep_label(inode, mnt, dentry, scratch, false);
 	}
 }
@@ -182,7 +185,7 @@ static __noinline int decide_path(struct policy_task *subject, struct vfsmount *
 		return answer_policy_canary(subject, query->type);
 	if (!scratch)
 		return -EPERM;
-	look_up(scratch, mnt, dentry, inode, subject->profile);
+	look_up(scratch, mnt, dentry, inode, who_of(subject));
 	if (inode && scratch->rights.allow >> FILE_OWN_SHIFT) {
 		struct policy_label *kept = bpf_inode_storage_get(&policy_labels, inode, 0, 0);
 
@@ -199,28 +202,34 @@ static __noinline int decide_path(struct policy_task *subject, struct vfsmount *
 	return denies(told) ? -EPERM : 0;
 }
 
-/* The short way: what is kept for the inode allows it, and nothing is to be told. */
+/* The short way: whether what is kept for the inode is the subject's and holds; then what is not settled by it. */
+static __always_inline bool settles(const struct policy_label *kept, u64 who, struct task_struct *task, struct vfsmount *mnt,
+				    struct dentry *dentry, u64 *unsettled)
+{
+	u64 seq = kept->seq & ~1ULL; /* an odd one cannot be there in the end */
+
+	barrier();
+	if (kept->who != who || !label_holds(kept, task, mnt, dentry))
+		return false;
+	*unsettled = kept->unsettled;
+	barrier();
+	return kept->seq == seq;
+}
+
+static __always_inline bool passes(u64 unsettled, u64 who, struct task_struct *task, u32 access)
+{
+	if (likely(!(access & (u32)unsettled)))
+		return true;
+	/* Not tainted; but for other threads than the leader, the process may be. */
+	return !is_enforced(who) && task->group_leader == task && !(access & unsettled >> 32);
+}
+
 static __always_inline bool settled(const struct policy_label *kept, struct policy_task *subject, struct task_struct *task,
 				    struct vfsmount *mnt, struct dentry *dentry, u32 access)
 {
-	u32 plain, quiet;
-	u64 seq;
+	u64 who = who_of(subject), unsettled;
 
-	if (!kept)
-		return false;
-	seq = kept->seq & ~1ULL; /* an odd one cannot be there in the end */
-	barrier();
-	if (kept->profile != subject->profile || !label_holds(kept, task, mnt, dentry))
-		return false;
-	plain = kept->plain;
-	quiet = kept->quiet;
-	barrier();
-	if (kept->seq != seq)
-		return false;
-	if (likely(subject->flags & TASK_ENFORCED))
-		return !(access & ~plain);
-	/* Not tainted; but for other threads than the leader, the process may be. */
-	return !(access & ~quiet) && task->group_leader == task;
+	return kept && settles(kept, who, task, mnt, dentry, &unsettled) && passes(unsettled, who, task, access);
 }
 
 /* An access to a file that is there. */
@@ -465,7 +474,7 @@ int BPF_PROG(policy_bprm_creds_from_file, struct linux_binprm *bprm, struct file
 	scratch = scratch_of_task();
 	if (!scratch)
 		return -EPERM;
-	look_up(scratch, file->f_path.mnt, file->f_path.dentry, file->f_inode, subject ? subject->profile : 0);
+	look_up(scratch, file->f_path.mnt, file->f_path.dentry, file->f_inode, subject ? who_of(subject) : 0);
 	/* A file without a label has no profile of its own. */
 	profile = profile_of_executable(scratch->generation, scratch->label);
 	if (!subject) {
@@ -557,22 +566,24 @@ int policy_mark(struct bpf_iter__task *context)
 	return 0;
 }
 
-_Static_assert(FILE_READ == FMODE_READ && FILE_WRITE == FMODE_WRITE, "access_of_open() takes one for the other");
+_Static_assert(FILE_READ == 1 && FILE_WRITE == 2, "access_of_open() takes what open(2) was asked for, and adds 1");
 
+/* From the flags: the mode says the same, and is another load, needed only where a file may have been created. */
 static __always_inline u32 access_of_open(struct file *file)
 {
-	u32 flags = file->f_flags, mode = file->f_mode, access = mode & (FMODE_READ | FMODE_WRITE);
+	u32 flags = file->f_flags, access = (flags + 1) & (FILE_READ | FILE_WRITE);
 
-	if (unlikely(flags & (FMODE_EXEC_FLAG | O_APPEND | O_TRUNC))) {
+	barrier_var(access);
+	if (unlikely(flags & (FMODE_EXEC_FLAG | O_APPEND | O_TRUNC | O_CREAT | O_TMPFILE_ALONE))) {
 		if (flags & FMODE_EXEC_FLAG)
 			access &= ~FILE_READ;
 		if (flags & O_APPEND && access & FILE_WRITE)
 			access ^= FILE_WRITE | FILE_APPEND;
 		if (flags & O_TRUNC)
 			access |= FILE_WRITE;
+		if (file->f_mode & FMODE_CREATED)
+			access |= FILE_CREATE;
 	}
-	if (unlikely(mode & FMODE_CREATED))
-		access |= FILE_CREATE;
 	return access;
 }
 
@@ -584,17 +595,9 @@ static __always_inline u64 own_process(struct policy_task *subject, struct task_
 	return subject->process;
 }
 
-/* Apart from the hook, which then saves fewer registers for a task that is not confined. */
-static __noinline int open_settled(struct policy_task *subject, struct task_struct *task, struct file *file)
-{
-	struct policy_label *kept = bpf_inode_storage_get(&policy_labels, file->f_inode, 0, 0);
+#define UNDECIDED 1
 
-	return settled(kept, subject, task, file->f_path.mnt, file->f_path.dentry, access_of_open(file));
-}
-
-#define UNSETTLED 1
-
-/* What is to be decided by the path: then UNSETTLED, else the verdict. */
+/* What is to be decided by the path: then UNDECIDED, else the verdict. */
 static __noinline int query_open(struct policy_task *subject, struct file *file, struct query *query)
 {
 	u32 access = access_of_open(file);
@@ -618,7 +621,7 @@ static __noinline int query_open(struct policy_task *subject, struct file *file,
 		.op = bit_number(access),
 		.object = file->f_inode->i_ino,
 	};
-	return UNSETTLED;
+	return UNDECIDED;
 }
 
 /* No look at ret: after a program that denies, the kernel runs no other. */
@@ -626,20 +629,28 @@ SEC("lsm/file_open")
 int BPF_PROG(policy_file_open, struct file *file)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct policy_task *subject = confined(task);
+	struct policy_task *subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
+	struct policy_label *kept;
 	struct query query;
+	volatile u64 who; /* on the stack: all would save a register for it */
+	u64 unsettled;
 	int verdict;
 
 	if (likely(!subject))
 		return 0;
-	if (likely(open_settled(subject, task, file)))
+	who = who_of(subject);
+	if (!(u32)who)
+		return 0;
+	kept = bpf_inode_storage_get(&policy_labels, file->f_inode, 0, 0);
+	if (likely(kept) && likely(settles(kept, who, task, file->f_path.mnt, file->f_path.dentry, &unsettled)) &&
+	    likely(passes(unsettled, who, task, access_of_open(file))))
 		return 0;
 	/* Again: a register for it would be saved by all. It was there just now. */
 	subject = confined(task);
 	if (unlikely(!subject))
 		return -EPERM;
 	verdict = query_open(subject, file, &query);
-	if (verdict != UNSETTLED)
+	if (verdict != UNDECIDED)
 		return verdict;
 	return decide_path(subject, file->f_path.mnt, file->f_path.dentry, file->f_inode, &query);
 }

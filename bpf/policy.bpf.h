@@ -51,16 +51,21 @@ struct policy_label {
 	u64 tree;
 	u32 moves; /* d_seq of the dentry */
 	u32 generation;
+	u64 who; /* who_of() the subject whose rights these are; 0: nobody's */
 	u32 label;
-	u32 profile; /* whose rights these are; 0: nobody's */
 	u32 state; /* of the automaton, after the path */
 	u32 length; /* of the path */
-	u32 quiet; /* accesses of which nothing is to be told, wherever the task is */
-	u32 plain; /* of those, what is allowed */
+	u32 pad;
+	u64 unsettled;
 	struct policy_rights rights;
 	u64 owner; /* the process that created the file: not part of what seq protects */
 };
 
+/*
+ * policy_label.unsettled: accesses that take a decision, as they are denied, or told of, or depend on functions. Low half: by an
+ * enforced subject. High half: those that must be told of, so that all others pass if the subject is not enforced yet.
+ */
+#define UNSETTLED(told, denied) ((u64)(told) << 32 | (u32)((told) | (denied)))
 
 struct policy_component {
 	u64 name; /* address of the name in the kernel */
@@ -155,6 +160,7 @@ struct policy_scratch {
 	u32 generation;
 	u32 label;
 	u32 profile; /* whose rights are wanted, or 0 */
+	u64 who; /* for whom they can be kept, or 0 */
 	struct policy_rights rights;
 
 	/* The same of its directory, without rights: whatever that directory is on this mount. */
@@ -256,6 +262,20 @@ static __always_inline struct policy_task *confined(struct task_struct *task)
 	struct policy_task *subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
 
 	return subject && subject->profile ? subject : 0;
+}
+
+/* The profile, and whether and why it is enforced: flags in the high half. One load, where it matters most. */
+static __always_inline u64 who_of(const struct policy_task *subject)
+{
+	return *(const u64 *)subject;
+}
+
+_Static_assert(__builtin_offsetof(struct policy_task, profile) == 0 && __builtin_offsetof(struct policy_task, flags) == 4,
+	       "who_of() reads both");
+
+static __always_inline bool is_enforced(u64 who)
+{
+	return who >> 32 & TASK_ENFORCED;
 }
 
 /*
@@ -718,7 +738,6 @@ static __always_inline void keep_label(struct inode *inode, struct vfsmount *mnt
 				       const struct policy_scratch *scratch, bool of_directory)
 {
 	struct policy_label *kept = bpf_inode_storage_get(&policy_labels, inode, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	u32 quiet;
 	u64 seq;
 
 	if (!kept || !scratch->event || scratch->tree >= TREE_UNDER_WAY)
@@ -737,18 +756,19 @@ static __always_inline void keep_label(struct inode *inode, struct vfsmount *mnt
 		kept->label = scratch->directory_label;
 		kept->state = scratch->directory_state;
 		kept->length = scratch->directory_length;
-		kept->profile = 0;
+		kept->who = 0;
 	} else {
+		u32 told = scratch->rights.audit | scratch->rights.taint;
+
 		kept->moves = scratch->moves;
 		kept->label = scratch->label;
 		kept->state = scratch->state;
 		kept->length = scratch->length;
-		kept->profile = scratch->profile;
+		kept->who = scratch->who;
 		kept->rights = scratch->rights;
 		/* Of what creates, the owner is to be kept, too. */
-		quiet = ~(scratch->rights.audit | scratch->rights.taint | FILE_CREATE);
-		kept->quiet = scratch->rights.contexts ? 0 : quiet;
-		kept->plain = kept->quiet & scratch->rights.allow;
+		told = scratch->rights.contexts ? ~0U : told | FILE_CREATE;
+		kept->unsettled = UNSETTLED(told, is_enforced(scratch->who) ? ~scratch->rights.allow : ~0U);
 	}
 	__sync_fetch_and_add(&kept->seq, 1);
 }

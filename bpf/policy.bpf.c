@@ -78,11 +78,12 @@ static __always_inline void look_up(struct policy_scratch *scratch, struct vfsmo
 
 		barrier();
 		holds = !(seq & 1) && label_holds(kept, task, mnt, dentry);
-		scratch->generation = kept->generation;
+		scratch->versions = kept->versions;
+		scratch->generation = generation_of(kept->versions);
+		scratch->renaming = 0;
 		scratch->event = kept->event;
 		scratch->ns = kept->ns;
 		scratch->moves = kept->moves;
-		scratch->tree = kept->tree;
 		scratch->label = kept->label;
 		scratch->state = kept->state;
 		scratch->length = kept->length;
@@ -119,10 +120,10 @@ __noinline u32 policy_judge(struct policy_task *subject, struct policy_scratch *
 	if (!subject || !scratch)
 		return REASON_DENIED_NO_MEMORY;
 	/* Without tables nothing can be allowed. */
-	if (!cell(policy_generation, 0))
+	if (!cell(policy_versions.generation, 0))
 		return REASON_DENIED_NO_MEMORY;
 	/* Taken out of force: its tasks are not confined any more. */
-	profile = profile_of(policy_generation, subject->profile);
+	profile = profile_of(policy_versions.generation, subject->profile);
 	if (!profile)
 		return 0;
 	label = scratch->label;
@@ -216,11 +217,10 @@ static __always_inline bool settles(const struct policy_label *kept, u64 who, st
 	return kept->seq == seq;
 }
 
-static __always_inline bool passes(u64 unsettled, u64 who, struct task_struct *task, u32 access)
+/* What is not settled for an enforced subject may be for one that is not. */
+static __always_inline bool passes_untainted(u64 unsettled, u64 who, struct task_struct *task, u32 access)
 {
-	if (likely(!(access & (u32)unsettled)))
-		return true;
-	/* Not tainted; but for other threads than the leader, the process may be. */
+	/* For other threads than the leader, the process may be tainted. */
 	return !is_enforced(who) && task->group_leader == task && !(access & unsettled >> 32);
 }
 
@@ -229,7 +229,9 @@ static __always_inline bool settled(const struct policy_label *kept, struct poli
 {
 	u64 who = who_of(subject), unsettled;
 
-	return kept && settles(kept, who, task, mnt, dentry, &unsettled) && passes(unsettled, who, task, access);
+	if (!kept || !settles(kept, who, task, mnt, dentry, &unsettled))
+		return false;
+	return likely(!(access & (u32)unsettled)) || passes_untainted(unsettled, who, task, access);
 }
 
 /* An access to a file that is there. */
@@ -447,7 +449,7 @@ static __always_inline bool known_without_profile(struct task_struct *task, stru
 	barrier();
 	if (seq & 1 || !label_holds(kept, task, file->f_path.mnt, file->f_path.dentry))
 		return false;
-	generation = kept->generation;
+	generation = generation_of(kept->versions);
 	label = kept->label;
 	barrier();
 	return kept->seq == seq && !profile_of_executable(generation, label);
@@ -541,7 +543,7 @@ int policy_mark(struct bpf_iter__task *context)
 		return 0;
 	subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
 	if (subject && subject->profile) {
-		if (profile_of(policy_generation, subject->profile))
+		if (profile_of(policy_versions.generation, subject->profile))
 			return 0;
 		subject->profile = 0;
 	}
@@ -633,18 +635,24 @@ int BPF_PROG(policy_file_open, struct file *file)
 	struct policy_label *kept;
 	struct query query;
 	volatile u64 who; /* on the stack: all would save a register for it */
-	u64 unsettled;
+	u64 found, unsettled;
 	int verdict;
 
 	if (likely(!subject))
 		return 0;
-	who = who_of(subject);
-	if (!(u32)who)
+	found = who_of(subject);
+	if (!(u32)found)
 		return 0;
+	who = found;
 	kept = bpf_inode_storage_get(&policy_labels, file->f_inode, 0, 0);
-	if (likely(kept) && likely(settles(kept, who, task, file->f_path.mnt, file->f_path.dentry, &unsettled)) &&
-	    likely(passes(unsettled, who, task, access_of_open(file))))
-		return 0;
+	if (likely(kept) && likely(settles(kept, who, task, file->f_path.mnt, file->f_path.dentry, &unsettled))) {
+		u32 access = access_of_open(file);
+
+		if (likely(!(access & (u32)unsettled)))
+			return 0;
+		if (passes_untainted(unsettled, who, task, access))
+			return 0;
+	}
 	/* Again: a register for it would be saved by all. It was there just now. */
 	subject = confined(task);
 	if (unlikely(!subject))
@@ -850,6 +858,12 @@ static __always_inline bool is_directory(struct dentry *dentry)
 	return inode && (inode->i_mode & S_IFMT) == S_IFDIR;
 }
 
+static __always_inline void change_tree(void)
+{
+	if (policy_versions.tree < TREE_MAX)
+		__sync_fetch_and_add(&policy_versions.tree, 1);
+}
+
 /* From here on, no path is kept until the rename has happened, or failed. */
 SEC("lsm/inode_rename")
 int BPF_PROG(policy_inode_rename, struct inode *old_dir, struct dentry *old, struct inode *new_dir, struct dentry *new,
@@ -862,7 +876,8 @@ int BPF_PROG(policy_inode_rename, struct inode *old_dir, struct dentry *old, str
 		return ret;
 	/* An earlier one of this thread that was left out below is under way still. */
 	if (bpf_map_update_elem(&policy_renames, &thread, &value, BPF_NOEXIST) != -EEXIST)
-		__sync_fetch_and_add(&policy_tree, TREE_UNDER_WAY);
+		__sync_fetch_and_add(&policy_versions.renaming, 1);
+	change_tree();
 	return ret;
 }
 
@@ -874,9 +889,8 @@ int BPF_PROG(policy_vfs_rename, struct renamedata *data)
 
 	if (likely(!is_directory(data->old_dentry) && !is_directory(data->new_dentry)))
 		return 0;
-	if (bpf_map_delete_elem(&policy_renames, &thread))
-		__sync_fetch_and_add(&policy_tree, 1);
-	else
-		__sync_fetch_and_add(&policy_tree, 1 - TREE_UNDER_WAY);
+	change_tree();
+	if (!bpf_map_delete_elem(&policy_renames, &thread) && policy_versions.tree < TREE_MAX)
+		__sync_fetch_and_add(&policy_versions.renaming, -1);
 	return 0;
 }

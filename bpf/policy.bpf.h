@@ -48,14 +48,12 @@ struct policy_label {
 	u64 mnt;
 	u64 ns;
 	u64 event;
-	u64 tree;
-	u32 moves; /* d_seq of the dentry */
-	u32 generation;
+	u64 versions; /* struct policy_versions, without what is under way */
 	u64 who; /* who_of() the subject whose rights these are; 0: nobody's */
 	u32 label;
 	u32 state; /* of the automaton, after the path */
 	u32 length; /* of the path */
-	u32 pad;
+	u32 moves; /* d_seq of the dentry */
 	u64 unsettled;
 	struct policy_rights rights;
 	u64 owner; /* the process that created the file: not part of what seq protects */
@@ -154,7 +152,8 @@ struct policy_scratch {
 	/* What the label is made from, and what was found. */
 	u64 ns;
 	u64 event;
-	u64 tree;
+	u64 versions;
+	u32 renaming;
 	u32 renames;
 	u32 moves;
 	u32 generation;
@@ -186,16 +185,37 @@ struct policy_message {
 	char path[MESSAGE_PATH];
 };
 
-/* Switched by user space, when the tables of its slot are there. 0: none is in force. */
-u32 policy_generation SEC(".data.generation");
-
 /*
- * Directory renames: the low half counts those that have happened, the high half those that are under way. Counting afterwards
- * is not enough: a preemptible kernel leaves out a tracing program that another task is in the middle of on the same CPU.
- * Hooks are never left out, so such a rename stays under way for ever, and from then on every path is walked.
+ * What is kept of a path holds as long as these are the same: compared as one word. User space switches to a generation when
+ * the tables of its slot are there; 0: none is in force. The tree changes twice with every rename of a directory.
  */
-u64 policy_tree SEC(".data.tree");
-#define TREE_UNDER_WAY (1ULL << 32)
+struct policy_versions {
+	u32 generation;
+	u32 tree;
+	/*
+	 * Directory renames under way: meanwhile nothing is kept. It is raised before `tree` is, and lowered after it, so whoever
+	 * reads `tree` and then no rename here will see the next one by `tree`. Counting afterwards is not enough: a preemptible
+	 * kernel leaves out a tracing program that another task is in the middle of on the same CPU. Hooks are never left out, so
+	 * such a rename stays under way for ever, and from then on every path is walked.
+	 */
+	u32 renaming;
+} __attribute__((aligned(8))) policy_versions SEC(".data.versions");
+
+/* Where `tree` stays, with a rename under way for ever: it must not come to a number a second time. */
+#define TREE_MAX 0xf0000000U
+
+static __always_inline u64 versions_now(void)
+{
+	return *(volatile u64 *)&policy_versions;
+}
+
+static __always_inline u32 generation_of(u64 versions)
+{
+	return versions;
+}
+
+_Static_assert(__builtin_offsetof(struct policy_versions, generation) == 0 && __builtin_offsetof(struct policy_versions, tree) == 4,
+	       "versions_now() reads both");
 
 /* Threads whose rename of a directory is under way. */
 struct {
@@ -243,7 +263,7 @@ struct {
 		__array(values, struct name##_inner);                                                                 \
 	} name SEC(".maps")
 
-TABLE(policy_automata, u32);
+TABLE(policy_automata, struct policy_block);
 TABLE(policy_rights_tables, struct policy_rights);
 TABLE(policy_objects, struct policy_object);
 
@@ -442,16 +462,22 @@ static long step_up(u32 index, struct way *way)
 	return 0;
 }
 
-static __always_inline u32 transition(void *automaton, u32 state, u32 byte)
+/* The cells of a state and of its neighbours. */
+static __always_inline struct policy_block *block_of(void *automaton, u32 state)
 {
-	u32 index = state + byte;
-	u32 *found = bpf_map_lookup_elem(automaton, &index);
+	u32 index = state / BLOCK_STATES;
 
-	if (likely(found && CELL_BYTE(*found) == byte))
-		return CELL_NEXT(*found);
-	index = state + 1;
-	found = bpf_map_lookup_elem(automaton, &index);
-	return found && CELL_BYTE(*found) == 1 ? CELL_NEXT(*found) : STATE_DEAD;
+	return bpf_map_lookup_elem(automaton, &index);
+}
+
+static __always_inline u32 transition(const struct policy_block *block, u32 state, u8 byte)
+{
+	u32 first = state % BLOCK_STATES, cell = block->cells[first + byte];
+
+	if (likely(CELL_BYTE(cell) == byte))
+		return CELL_NEXT(cell);
+	cell = block->cells[first + 1];
+	return CELL_BYTE(cell) == 1 ? CELL_NEXT(cell) : STATE_DEAD;
 }
 
 /* The bytes of a name, BYTES at a call: the verifier has fewer turns to follow, the machine fewer calls to make. */
@@ -462,26 +488,33 @@ static long run_bytes(u32 index, struct way *way)
 	struct policy_scratch *scratch = way->scratch;
 	u32 slot = scratch->slot;
 	void *automaton = bpf_map_lookup_elem(&policy_automata, &slot);
-	u32 state = scratch->state, len = scratch->name_len, at = index * BYTES;
+	u32 state = scratch->state, len = scratch->name_len, at = index * BYTES, number = state / BLOCK_STATES;
+	struct policy_block *block;
 	const char *name;
 
-	if (!automaton) {
+	block = automaton ? block_of(automaton, state) : 0;
+	if (!block) {
 		scratch->bad = true;
 		return 1;
 	}
 	asm volatile("%0 &= 240" : "+r"(at));
 	name = scratch->name + at;
 	for (u32 i = 0; i < BYTES; i++) {
-		u32 byte;
+		u8 byte;
 
 		if (at + i >= len)
 			break;
-		byte = (u8)name[i];
-		if (byte == 1)
-			byte = 2;
-		state = transition(automaton, state, byte);
+		if (unlikely(state / BLOCK_STATES != number)) {
+			block = block_of(automaton, state);
+			if (!block)
+				break; /* never: the states of a policy set have all their blocks */
+			number = state / BLOCK_STATES;
+		}
+		byte = name[i];
+		state = transition(block, state, byte == 1 ? 2 : byte);
 	}
 	scratch->state = state;
+	scratch->bad |= !block;
 	return at + BYTES >= len;
 }
 
@@ -606,8 +639,9 @@ static __always_inline void begin(struct policy_scratch *scratch)
 
 static __always_inline void note_versions(struct policy_scratch *scratch)
 {
-	scratch->tree = policy_tree;
-	scratch->generation = policy_generation;
+	scratch->versions = versions_now();
+	scratch->renaming = *(volatile u32 *)&policy_versions.renaming;
+	scratch->generation = generation_of(scratch->versions);
 	scratch->slot = scratch->generation & (GENERATIONS - 1);
 }
 
@@ -629,7 +663,7 @@ static __always_inline bool changed(struct policy_scratch *scratch)
 	struct mnt_namespace *ns = (void *)scratch->ns;
 
 	return scratch->renames & 1 || rename_count() != scratch->renames ||
-	       BPF_CORE_READ(ns, event) != scratch->event || policy_generation != scratch->generation;
+	       BPF_CORE_READ(ns, event) != scratch->event || policy_versions.generation != scratch->generation;
 }
 
 static __always_inline void start_from(struct policy_scratch *scratch, struct vfsmount *mnt, struct dentry *dentry)
@@ -677,12 +711,13 @@ static __always_inline bool directories_can_be_kept(void)
 /* The label that the automaton has for a path that ends in this state. */
 static __always_inline u32 label_of_state(void *automaton, u32 state, u32 length)
 {
-	u32 *found;
+	struct policy_block *block = block_of(automaton, state);
 
-	if (!length) /* the root itself */
-		state = transition(automaton, state, '/');
-	found = bpf_map_lookup_elem(automaton, &state);
-	return found ? CELL_NEXT(*found) : 0;
+	if (block && !length) { /* the root itself */
+		state = transition(block, state, '/');
+		block = block_of(automaton, state);
+	}
+	return block ? CELL_NEXT(block->cells[state % BLOCK_STATES]) : 0;
 }
 
 /* From what is on the stack to the label. Bad labels all deny. */
@@ -740,7 +775,7 @@ static __always_inline void keep_label(struct inode *inode, struct vfsmount *mnt
 	struct policy_label *kept = bpf_inode_storage_get(&policy_labels, inode, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	u64 seq;
 
-	if (!kept || !scratch->event || scratch->tree >= TREE_UNDER_WAY)
+	if (!kept || !scratch->event || scratch->renaming)
 		return;
 	seq = kept->seq;
 	if (seq & 1 || __sync_val_compare_and_swap(&kept->seq, seq, seq + 1) != seq)
@@ -749,8 +784,7 @@ static __always_inline void keep_label(struct inode *inode, struct vfsmount *mnt
 	kept->mnt = (u64)mnt;
 	kept->ns = scratch->ns;
 	kept->event = scratch->event;
-	kept->tree = scratch->tree;
-	kept->generation = scratch->generation;
+	kept->versions = scratch->versions;
 	if (of_directory) {
 		kept->moves = scratch->directory_moves;
 		kept->label = scratch->directory_label;
@@ -779,7 +813,7 @@ static __always_inline bool label_holds(const struct policy_label *kept, struct 
 {
 	struct mnt_namespace *ns;
 
-	if (kept->generation != policy_generation || kept->tree != policy_tree || kept->dentry != (u64)dentry ||
+	if (kept->versions != versions_now() || kept->dentry != (u64)dentry ||
 	    kept->moves != dentry->d_seq.seqcount.sequence || kept->mnt != (u64)mnt)
 		return false;
 	ns = task->nsproxy->mnt_ns;

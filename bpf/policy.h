@@ -25,8 +25,18 @@
  * CELL_NEXT(automaton[S]). The walk begins in STATE_START. In STATE_DEAD no pattern can match any more; by the same steps
  * it leads to itself, and has label 0. A path begins with '/', has no '/' at its end, and is '/' alone for the root.
  * Byte 1 of a path is fed as byte 2 is: pattern classes treat both alike (a policy cannot name byte 1 alone).
- * Cells not in use are 0. States never overflow the array: it goes on for at least 256 cells after the last state.
+ * Cells not in use are 0.
+ *
+ * In the kernel it lies in blocks, one value of an array each: whoever has a block needs no look-up for each cell. Block N
+ * begins at cell N * BLOCK_STATES, and goes on for 256 cells of the next one: all cells of its states are in it.
  */
+#define BLOCK_STATES 16384
+#define BLOCK_CELLS (BLOCK_STATES + 256)
+
+struct policy_block {
+	__u32 cells[BLOCK_CELLS];
+};
+
 #define CELL_BYTE(cell) ((cell) & 0xff)
 #define CELL_NEXT(cell) ((cell) >> 8)
 #define STATE_DEAD 0

@@ -133,7 +133,7 @@ static __always_inline int decide_everywhere(struct policy_task *subject, struct
 	}
 	if (seen)
 		return 0;
-	scratch->generation = policy_generation;
+	scratch->generation = policy_versions.generation;
 	scratch->label = too_many			  ? LABEL_TOO_DEEP :
 			 scratch->flags & SB_KERNMOUNT ? LABEL_INTERNAL :
 							 LABEL_NO_PATH;

@@ -282,7 +282,7 @@ __noinline u32 policy_match(struct policy_task *subject, struct policy_scratch *
 		return 0;
 	request = &scratch->request;
 	if (!request->labelled)
-		request->generation = policy_generation;
+		request->generation = policy_versions.generation;
 	request->allow = request->audit = request->taint = 0;
 	request->by_exe = request->by_function = false;
 	search.generation = request->generation;
@@ -344,7 +344,7 @@ __noinline u32 policy_judge_object(struct policy_task *subject, struct policy_sc
 	if (!subject || !scratch)
 		return REASON_DENIED_NO_MEMORY;
 	/* Without tables nothing can be allowed. */
-	if (!cell(policy_generation, 0))
+	if (!cell(policy_versions.generation, 0))
 		return REASON_DENIED_NO_MEMORY;
 	request = &scratch->request;
 	generation = request->generation;
@@ -553,7 +553,7 @@ static __always_inline bool settled_socket(struct policy_task *subject, struct s
 		return false;
 	seq = kept->seq;
 	barrier();
-	if (seq & 1 || kept->generation != policy_generation || kept->profile != subject->profile ||
+	if (seq & 1 || kept->generation != policy_versions.generation || kept->profile != subject->profile ||
 	    !(kept->known & access) || kept->audit & access ||
 	    (kept->taint & access && !(subject->flags & TASK_TAINTED)))
 		return false;

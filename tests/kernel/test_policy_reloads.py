@@ -61,7 +61,7 @@ def engine(all_locks: Locks) -> Iterator[Engine]:
 def _put_other_map(pin: str) -> None:
     """As another version may have pinned it: the map of another layout that is at hand."""
     base = pins.directory(pins.POLICY)
-    with Map.open(base / "generation") as other:
+    with Map.open(base / "marked") as other:
         (base / pin).unlink()
         other.pin(base / pin)
 

@@ -21,10 +21,9 @@ from bpflock.kernel.bpf import Map, Object, build_of, iterate
 from bpflock.kernel.btf import KernelTypes, ObjectTypes
 from bpflock.locks.enforce import CONFIG_SECTION, Enforcer
 from bpflock.policy.model import Origin, PolicySet
-from bpflock.policy.tables import OBJECT, RIGHTS, Numbering, Tables, compile_policy
+from bpflock.policy.tables import BLOCK_SIZE, OBJECT, RIGHTS, Numbering, Tables, blocks, compile_policy
 
 _GENERATIONS = 4  # GENERATIONS of bpf/policy.bpf.h
-_AUTOMATON_CELL = 4
 _STATE_BLOCK = 4096
 # Maps that stay when the programs are replaced: pins, and what they are called in the object.
 _MAPS = {
@@ -33,13 +32,12 @@ _MAPS = {
     "automata": "policy_automata",
     "rights": "policy_rights_tables",
     "objects": "policy_objects",
-    "generation": ".data.generation",
-    "tree": ".data.tree",
+    "versions": ".data.versions",
     "renames": "policy_renames",
     "marked": ".data.marked",
 }
-# Of these, all are kept or none.
-_OF_PATHS = ("labels", "tree", "renames")
+# Of these, all are kept or none: what is in them is of the same generations.
+_OF_PATHS = ("labels", "automata", "rights", "objects", "versions", "renames")
 _STATE = "state"
 _MARK = "iter/task"
 _ALWAYS = ("lsm/file_open",)
@@ -243,15 +241,15 @@ class Engine:
         comes just before: no task may have a number that a later command does not know."""
         slot = struct.pack("=I", tables.generation % _GENERATIONS)
         for pin, size, content in (
-            ("automata", _AUTOMATON_CELL, tables.automaton),
+            ("automata", BLOCK_SIZE, blocks(tables.automaton)),
             ("rights", RIGHTS.size, tables.rights),
             ("objects", OBJECT.size, tables.objects or bytes(OBJECT.size)),
         ):
             with Map.open(base / pin) as outer, Map.table(f"policy_{pin}", size, content) as table:
                 outer.update(slot, struct.pack("=i", table.fd))
         self._keep(base, state)
-        with Map.open(base / "generation") as generation:
-            generation.update(struct.pack("=I", 0), struct.pack("=I", tables.generation))
+        with Map.open(base / "versions") as versions:
+            versions.store(0, tables.generation)
 
     def _mark(self) -> None:
         """Confine the tasks that run already. A task may fork while we look: until a pass finds none that is new."""

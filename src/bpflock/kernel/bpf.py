@@ -105,6 +105,11 @@ class Map:
         if error:
             raise kernel_error("cannot write a map", error)
 
+    def store(self, index: int, number: int) -> None:
+        """Store one of the 32-bit words of global data, and nothing around it: programs see the old number or the new one."""
+        with mmap.mmap(self.fd, mmap.PAGESIZE) as memory, memoryview(memory).cast("I") as words:
+            words[index] = number
+
     def delete(self, key: bytes) -> bool:
         """Whether the key was there."""
         error = lib.bpf_map_delete_elem(self.fd, key)

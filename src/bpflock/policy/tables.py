@@ -38,6 +38,7 @@ from bpflock.policy.model import (
 
 # All as in bpf/policy.h: a test compares.
 FILE_OWN_SHIFT = 16
+BLOCK_STATES = 16384
 PAGE_CELLS = 64
 PROFILE_TAINTS = 1
 PROFILE_COMPLAINS = 2
@@ -56,6 +57,8 @@ PROFILE = struct.Struct("<4I")
 RIGHTS = struct.Struct("<4I")
 CONTEXT = struct.Struct("<4I")
 OBJECT = struct.Struct("<4B2HI2HQ2II2BH16s")
+_AUTOMATON_CELL = 4
+BLOCK_SIZE = (BLOCK_STATES + 256) * _AUTOMATON_CELL
 
 MAX_CONTEXTS = 255  # of one profile on one label
 MAX_FUNCTIONS = 2  # of one rule
@@ -465,6 +468,12 @@ class _Compiler:
             return bytes(PROFILE.size)
         flags = (PROFILE_TAINTS if profile.taints else 0) | (PROFILE_COMPLAINS if profile.complain else 0)
         return PROFILE.pack(flags, 1, *self.ranges[number])
+
+
+def blocks(cells: bytes) -> bytes:
+    """The automaton's cells as the kernel has them: in blocks of BLOCK_SIZE bytes."""
+    step = BLOCK_STATES * _AUTOMATON_CELL
+    return b"".join(cells[at : at + BLOCK_SIZE].ljust(BLOCK_SIZE, b"\0") for at in range(0, len(cells), step))
 
 
 def _two_profiles(one: Profile, other: Profile) -> CompileError:

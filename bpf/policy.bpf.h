@@ -27,6 +27,7 @@
 #define DEPTH_MAX 4096	/* components of a path: no name is shorter than 1 byte and a slash, and longer paths are denied */
 #define CLIMB 16	/* components of most paths */
 #define NAME_LEN 256
+#define PATH_PART 512	/* bytes of a path that are collected before they go through the automaton */
 #define WALKS 4		/* a path that changes this often while it is walked is denied */
 #define CONTEXTS_MAX 255
 #define MOUNTS_KEPT 4	/* mounts of one file system in one namespace; with more, what is not told a path denies */
@@ -69,6 +70,20 @@ struct policy_component {
 	u64 name; /* address of the name in the kernel */
 	u32 len;
 	u32 pad;
+};
+
+/* What a walk needs of a struct mount, and of a struct dentry. Where the kernel has it side by side, it is read by one call. */
+struct policy_mount {
+	u64 parent; /* struct mount; 0: not read yet */
+	u64 mountpoint;
+	u64 root;
+};
+
+struct policy_dentry {
+	u64 parent;
+	u32 hash;
+	u32 len;
+	u64 name;
 };
 
 /* What is to be told: follows struct bpflock_event in records of the policy engine; then the path. */
@@ -121,12 +136,12 @@ struct policy_request {
 /* Of a walk under way. It belongs to one task, and only one hook at a time runs for a task. */
 struct policy_scratch {
 	struct policy_component stack[DEPTH];
-	char name[NAME_LEN];
+	char path[PATH_PART + NAME_LEN]; /* for the verifier, room for one more name */
 
 	/* The way up. */
 	u64 dentry;
 	u64 mount; /* struct mount */
-	u64 root; /* of this mount */
+	struct policy_mount at; /* of this mount */
 	u32 count; /* components so far */
 	u32 skip; /* of those nearest to the file: not to be put on the stack now */
 	u32 result; /* enum walk_result */
@@ -138,7 +153,7 @@ struct policy_scratch {
 	u32 slot; /* which automaton */
 	u32 writes; /* the path goes into the task's message, not through the automaton */
 	u32 bad;
-	u32 name_len;
+	u32 part; /* bytes in path[] */
 	u32 from_directory; /* state and length are those of the directory: feed only the name */
 
 	/* Where it began, and what of a deep path is not fed yet. */
@@ -418,6 +433,33 @@ static __always_inline void push(struct policy_scratch *scratch, u32 index, u64 
 	scratch->stack[index].len = len;
 }
 
+static __always_inline void read_mount(struct policy_mount *read, struct mount *mount)
+{
+	if (bpf_core_field_offset(struct mount, mnt_mountpoint) == bpf_core_field_offset(struct mount, mnt_parent) + 8 &&
+	    bpf_core_field_offset(struct mount, mnt.mnt_root) == bpf_core_field_offset(struct mount, mnt_parent) + 16) {
+		bpf_probe_read_kernel(read, sizeof(*read), (void *)mount + bpf_core_field_offset(struct mount, mnt_parent));
+		return;
+	}
+	read->parent = (u64)BPF_CORE_READ(mount, mnt_parent);
+	read->mountpoint = (u64)BPF_CORE_READ(mount, mnt_mountpoint);
+	read->root = (u64)BPF_CORE_READ(mount, mnt.mnt_root);
+}
+
+static __always_inline void read_dentry(struct policy_dentry *read, struct dentry *dentry)
+{
+	if (bpf_core_field_offset(struct dentry, d_name) == bpf_core_field_offset(struct dentry, d_parent) + 8) {
+		bpf_probe_read_kernel(read, sizeof(*read), (void *)dentry + bpf_core_field_offset(struct dentry, d_parent));
+		return;
+	}
+	read->parent = (u64)BPF_CORE_READ(dentry, d_parent);
+	read->len = BPF_CORE_READ(dentry, d_name.len);
+	read->name = (u64)BPF_CORE_READ(dentry, d_name.name);
+}
+
+_Static_assert(__builtin_offsetof(struct policy_dentry, len) == 8 + __builtin_offsetof(struct qstr, len) &&
+	       __builtin_offsetof(struct policy_dentry, name) == 8 + __builtin_offsetof(struct qstr, name),
+	       "struct policy_dentry ends like the kernel's struct qstr");
+
 /* bpf_loop() hands on what lies on the stack only. */
 struct way {
 	struct policy_scratch *scratch;
@@ -427,24 +469,26 @@ struct way {
 static long step_up(u32 index, struct way *way)
 {
 	struct policy_scratch *scratch = way->scratch;
-	struct dentry *dentry = (void *)scratch->dentry;
-	struct dentry *parent;
+	struct policy_dentry dentry = {};
 
-	if (scratch->dentry == scratch->root) {
-		struct mount *mount = (void *)scratch->mount;
-		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+	if (scratch->dentry == scratch->at.root) {
+		u64 mount = scratch->mount;
 
-		if (above == mount || !above) {
+		if (!scratch->at.parent)
+			read_mount(&scratch->at, (void *)mount);
+		if (scratch->at.parent == mount || !scratch->at.parent) {
 			scratch->result = WALKED;
 			return 1;
 		}
-		scratch->dentry = (u64)BPF_CORE_READ(mount, mnt_mountpoint);
-		scratch->mount = (u64)above;
-		scratch->root = (u64)BPF_CORE_READ(above, mnt.mnt_root);
+		scratch->dentry = scratch->at.mountpoint;
+		mount = scratch->at.parent;
+		scratch->mount = mount;
+		scratch->at.parent = scratch->at.root = 0;
+		read_mount(&scratch->at, (void *)mount);
 		return 0;
 	}
-	parent = BPF_CORE_READ(dentry, d_parent);
-	if (parent == dentry || !parent) {
+	read_dentry(&dentry, (void *)scratch->dentry);
+	if (dentry.parent == scratch->dentry || !dentry.parent) {
 		/* The mount shows a part of the file system that this is not in (any more). */
 		scratch->result = WALK_LOST;
 		return 1;
@@ -454,11 +498,10 @@ static long step_up(u32 index, struct way *way)
 			scratch->result = WALK_FULL;
 			return 1;
 		}
-		push(scratch, scratch->count - scratch->skip, (u64)BPF_CORE_READ(dentry, d_name.name),
-		     BPF_CORE_READ(dentry, d_name.len));
+		push(scratch, scratch->count - scratch->skip, dentry.name, dentry.len);
 	}
 	scratch->count++;
-	scratch->dentry = (u64)parent;
+	scratch->dentry = dentry.parent;
 	return 0;
 }
 
@@ -480,7 +523,7 @@ static __always_inline u32 transition(const struct policy_block *block, u32 stat
 	return CELL_BYTE(cell) == 1 ? CELL_NEXT(cell) : STATE_DEAD;
 }
 
-/* The bytes of a name, BYTES at a call: the verifier has fewer turns to follow, the machine fewer calls to make. */
+/* BYTES of what was collected: the verifier has fewer turns to follow, the machine fewer calls to make. */
 #define BYTES 16
 
 static long run_bytes(u32 index, struct way *way)
@@ -488,40 +531,56 @@ static long run_bytes(u32 index, struct way *way)
 	struct policy_scratch *scratch = way->scratch;
 	u32 slot = scratch->slot;
 	void *automaton = bpf_map_lookup_elem(&policy_automata, &slot);
-	u32 state = scratch->state, len = scratch->name_len, at = index * BYTES, number = state / BLOCK_STATES;
+	u32 state = scratch->state, at = index * BYTES, left = scratch->part - at, number = state / BLOCK_STATES;
 	struct policy_block *block;
-	const char *name;
+	const char *path;
 
 	block = automaton ? block_of(automaton, state) : 0;
-	if (!block) {
-		scratch->bad = true;
-		return 1;
-	}
-	asm volatile("%0 &= 240" : "+r"(at));
-	name = scratch->name + at;
+	asm volatile("%0 &= %1" : "+r"(at) : "i"(PATH_PART - BYTES));
+	path = scratch->path + at;
 	for (u32 i = 0; i < BYTES; i++) {
 		u8 byte;
 
-		if (at + i >= len)
+		if (i >= left || !block)
 			break;
+		byte = path[i];
+		if (unlikely(byte == 1))
+			byte = 2;
+		state = transition(block, state, byte);
 		if (unlikely(state / BLOCK_STATES != number)) {
 			block = block_of(automaton, state);
-			if (!block)
-				break; /* never: the states of a policy set have all their blocks */
 			number = state / BLOCK_STATES;
 		}
-		byte = name[i];
-		state = transition(block, state, byte == 1 ? 2 : byte);
 	}
 	scratch->state = state;
-	scratch->bad |= !block;
-	return at + BYTES >= len;
+	if (block)
+		return left <= BYTES;
+	scratch->bad = true; /* never: the states of a policy set in force have all their blocks */
+	return 1;
+}
+
+/*
+ * Whether helpers take the inode of a file's directory. Since 6.4, the verifier trusts no pointer that is two steps away from
+ * a hook's argument; before, there is nothing that tells it, so this stops two versions earlier.
+ */
+static __always_inline bool directories_can_be_kept(void)
+{
+	return !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_cgrp_storage_get);
+}
+
+/* What was collected goes through the automaton. */
+static __always_inline void run_part(struct policy_scratch *scratch)
+{
+	struct way way = { scratch };
+
+	if (scratch->part && scratch->state != STATE_DEAD)
+		bpf_loop(PATH_PART / BYTES, run_bytes, &way, 0);
+	scratch->part = 0;
 }
 
 /* Down: feed the component nearest to the root that has not been fed yet. Not 0 when there is none, or it cannot be. */
 __noinline u32 policy_feed_component(struct policy_scratch *scratch)
 {
-	struct way way = { scratch };
 	struct policy_message *message;
 	u64 address;
 	u32 at, len, to;
@@ -538,10 +597,6 @@ __noinline u32 policy_feed_component(struct policy_scratch *scratch)
 		return 1;
 	}
 	asm volatile("%0 &= 255" : "+r"(len));
-	if (!at) {
-		scratch->directory_state = scratch->state;
-		scratch->directory_length = to;
-	}
 	scratch->length = to + len + 1;
 	if (scratch->writes) {
 		message = bpf_task_storage_get(&policy_messages, bpf_get_current_task_btf(), 0, 0);
@@ -552,15 +607,21 @@ __noinline u32 policy_feed_component(struct policy_scratch *scratch)
 		bpf_probe_read_kernel(&message->path[to + 1], len, (void *)address);
 		return 0;
 	}
-	if (scratch->state == STATE_DEAD)
-		return 0;
-	if (bpf_probe_read_kernel(scratch->name + 1, len, (void *)address)) {
+	/* The last one: the state before it is the directory's. */
+	if (scratch->part + len >= PATH_PART - 1 || (!at && directories_can_be_kept()))
+		run_part(scratch);
+	if (!at) {
+		scratch->directory_state = scratch->state;
+		scratch->directory_length = to;
+	}
+	to = scratch->part;
+	asm volatile("%0 &= %1" : "+r"(to) : "i"(PATH_PART - 1));
+	scratch->path[to] = '/';
+	if (bpf_probe_read_kernel(scratch->path + to + 1, len, (void *)address)) {
 		scratch->bad = true;
 		return 1;
 	}
-	scratch->name[0] = '/';
-	scratch->name_len = len + 1;
-	bpf_loop(NAME_LEN / BYTES, run_bytes, &way, 0);
+	scratch->part = to + len + 1;
 	return 0;
 }
 
@@ -584,7 +645,8 @@ static long feed_chunk(u32 index, struct way *way)
 	scratch->result = WALKING;
 	scratch->dentry = scratch->from_dentry;
 	scratch->mount = scratch->from_mount;
-	scratch->root = scratch->from_root;
+	scratch->at.root = scratch->from_root;
+	scratch->at.parent = 0;
 	bpf_loop(DEPTH_MAX, step_up, &on, 0);
 	scratch->left = rest - scratch->skip;
 	scratch->rest = scratch->skip;
@@ -615,6 +677,8 @@ __noinline u32 policy_feed_path(struct policy_scratch *scratch)
 		scratch->left = scratch->count;
 		bpf_loop(DEPTH, feed_component, &way, 0);
 	}
+	if (!scratch->writes)
+		run_part(scratch);
 	return scratch->bad ? LABEL_TOO_DEEP : 0;
 }
 
@@ -632,8 +696,9 @@ static __always_inline void begin(struct policy_scratch *scratch)
 {
 	scratch->dentry = scratch->from_dentry;
 	scratch->mount = scratch->from_mount;
-	scratch->root = scratch->from_root;
-	scratch->skip = scratch->length = scratch->bad = scratch->writes = scratch->count = scratch->from_directory = 0;
+	scratch->at.root = scratch->from_root;
+	scratch->at.parent = 0;
+	scratch->skip = scratch->length = scratch->part = scratch->bad = scratch->writes = scratch->count = scratch->from_directory = 0;
 	scratch->result = WALKING;
 }
 
@@ -699,15 +764,6 @@ static __always_inline void climb_own_mount(struct policy_scratch *scratch, stru
 	scratch->count = count;
 }
 
-/*
- * Whether helpers take the inode of a file's directory. Since 6.4, the verifier trusts no pointer that is two steps away from
- * a hook's argument; before, there is nothing that tells it, so this stops two versions earlier.
- */
-static __always_inline bool directories_can_be_kept(void)
-{
-	return !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_cgrp_storage_get);
-}
-
 /* The label that the automaton has for a path that ends in this state. */
 static __always_inline u32 label_of_state(void *automaton, u32 state, u32 length)
 {
@@ -732,6 +788,7 @@ static __always_inline u32 label_of_stack(struct policy_scratch *scratch)
 	if (scratch->from_directory) {
 		scratch->left = 1;
 		policy_feed_component(scratch);
+		run_part(scratch);
 		return scratch->bad ? LABEL_TOO_DEEP : label_of_state(automaton, scratch->state, scratch->length);
 	}
 	policy_climb(scratch);

@@ -30,7 +30,7 @@
  * In the kernel it lies in blocks, one value of an array each: whoever has a block needs no look-up for each cell. Block N
  * begins at cell N * BLOCK_STATES, and goes on for 256 cells of the next one: all cells of its states are in it.
  */
-#define BLOCK_STATES 16384
+#define BLOCK_STATES 8192
 #define BLOCK_CELLS (BLOCK_STATES + 256)
 
 struct policy_block {

@@ -38,7 +38,7 @@ from bpflock.policy.model import (
 
 # All as in bpf/policy.h: a test compares.
 FILE_OWN_SHIFT = 16
-BLOCK_STATES = 16384
+BLOCK_STATES = 8192
 PAGE_CELLS = 64
 PROFILE_TAINTS = 1
 PROFILE_COMPLAINS = 2

@@ -114,16 +114,17 @@ __noinline u32 policy_judge(struct policy_task *subject, struct policy_scratch *
 {
 	enum bpflock_reason reason = REASON_DENIED_POLICY;
 	struct policy_profile *profile;
+	struct rights_table table;
 	u32 told = 0, label;
 	bool was_enforced;
 
 	if (!subject || !scratch)
 		return REASON_DENIED_NO_MEMORY;
 	/* Without tables nothing can be allowed. */
-	if (!cell(policy_versions.generation, 0))
+	if (!open_rights(&table, policy_versions.generation))
 		return REASON_DENIED_NO_MEMORY;
 	/* Taken out of force: its tasks are not confined any more. */
-	profile = profile_of(policy_versions.generation, subject->profile);
+	profile = profile_in(&table, subject->profile);
 	if (!profile)
 		return 0;
 	label = scratch->label;

@@ -279,7 +279,7 @@ struct {
 	} name SEC(".maps")
 
 TABLE(policy_automata, struct policy_block);
-TABLE(policy_rights_tables, struct policy_rights);
+TABLE(policy_rights_tables, struct policy_rights_block);
 TABLE(policy_objects, struct policy_object);
 
 extern const void rename_lock __ksym; /* seqlock_t: its first word counts renames of all dentries */
@@ -333,12 +333,39 @@ static __always_inline u64 process_of(struct task_struct *task)
 	return task->group_leader->start_boottime << 22 ^ (u64)task->tgid;
 }
 
-static __always_inline struct policy_rights *cell(u32 generation, u32 index)
-{
-	u32 slot = generation & (GENERATIONS - 1);
-	void *table = bpf_map_lookup_elem(&policy_rights_tables, &slot);
+/* The rights of a generation. In their first block are the header and, for most policy sets, all the rest. */
+struct rights_table {
+	void *blocks;
+	struct policy_rights_block *first;
+};
 
-	return table ? bpf_map_lookup_elem(table, &index) : 0;
+static __always_inline bool open_rights(struct rights_table *table, u32 generation)
+{
+	u32 slot = generation & (GENERATIONS - 1), number = 0;
+
+	table->blocks = bpf_map_lookup_elem(&policy_rights_tables, &slot);
+	if (!table->blocks)
+		return false;
+	table->first = bpf_map_lookup_elem(table->blocks, &number);
+	return table->first;
+}
+
+static __always_inline const struct policy_header *header_of(const struct rights_table *table)
+{
+	return (void *)table->first;
+}
+
+static __always_inline struct policy_rights *cell(const struct rights_table *table, u32 index)
+{
+	struct policy_rights_block *block = table->first;
+	u32 number = index / BLOCK_RIGHTS;
+
+	if (unlikely(number)) {
+		block = bpf_map_lookup_elem(table->blocks, &number);
+		if (!block)
+			return 0;
+	}
+	return &block->cells[index % BLOCK_RIGHTS];
 }
 
 /* The second index of a table of four-byte words. */
@@ -359,23 +386,21 @@ static __always_inline u32 word(struct policy_rights *four, u32 index)
 /* The rights of a row on a label; false if there is no such row, or no tables. */
 static __always_inline bool rights_of_row(u32 generation, u32 row, u32 label, struct policy_rights *rights)
 {
-	struct policy_rights *found = cell(generation, 0);
-	u32 pages, per_row, index;
+	const struct policy_header *header;
+	struct policy_rights *found;
+	struct rights_table table;
+	u32 index;
 
+	if (!open_rights(&table, generation))
+		return false;
+	header = header_of(&table);
+	if (label >= header->labels || row >= header->rows)
+		return false;
+	index = row * header->pages_per_row + label / PAGE_CELLS;
+	found = cell(&table, header->pages + index / 4);
 	if (!found)
 		return false;
-	pages = ((struct policy_header *)found)->pages;
-	found = cell(generation, 1);
-	if (!found)
-		return false;
-	per_row = found->allow;
-	if (label >= found->taint || row >= found->contexts)
-		return false;
-	index = row * per_row + label / PAGE_CELLS;
-	found = cell(generation, pages + index / 4);
-	if (!found)
-		return false;
-	found = cell(generation, word(found, index) + label % PAGE_CELLS);
+	found = cell(&table, word(found, index) + label % PAGE_CELLS);
 	if (!found)
 		return false;
 	*rights = *found;
@@ -398,26 +423,29 @@ __noinline u32 policy_rights_of(struct policy_scratch *scratch)
 	return 0;
 }
 
+static __always_inline struct policy_profile *profile_in(const struct rights_table *table, u32 profile)
+{
+	struct policy_profile *found = (void *)cell(table, header_of(table)->profiles + profile);
+
+	return found && found->used ? found : 0;
+}
+
 static __always_inline struct policy_profile *profile_of(u32 generation, u32 profile)
 {
-	struct policy_header *header = (void *)cell(generation, 0);
-	struct policy_profile *found;
+	struct rights_table table;
 
-	if (!header)
-		return 0;
-	found = (void *)cell(generation, header->profiles + profile);
-	return found && found->used ? found : 0;
+	return open_rights(&table, generation) ? profile_in(&table, profile) : 0;
 }
 
 /* The profile of an executable with this label, or 0. */
 static __always_inline u32 profile_of_executable(u32 generation, u32 label)
 {
-	struct policy_header *header = (void *)cell(generation, 0);
+	struct rights_table table;
 	struct policy_rights *four;
 
-	if (!header || label >= LABEL_BAD)
+	if (label >= LABEL_BAD || !open_rights(&table, generation))
 		return 0;
-	four = cell(generation, header->executables + label / 4);
+	four = cell(&table, header_of(&table)->executables + label / 4);
 	return four ? word(four, label) : 0;
 }
 
@@ -1035,11 +1063,12 @@ struct context_search {
 static long add_context(u32 index, struct context_search *search)
 {
 	struct policy_context *context;
+	struct rights_table table;
 
-	if (!search->left)
+	if (!search->left || !open_rights(&table, search->generation))
 		return 1;
 	search->left--;
-	context = (void *)cell(search->generation, search->next++);
+	context = (void *)cell(&table, search->next++);
 	if (!context)
 		return 1;
 	if (in_functions(search->subject, context->functions)) {
@@ -1052,16 +1081,13 @@ static long add_context(u32 index, struct context_search *search)
 __noinline u32 policy_add_contexts(struct policy_task *subject, struct policy_scratch *scratch)
 {
 	struct context_search search = { .subject = subject };
-	struct policy_rights *second;
+	struct rights_table table;
 
-	if (!subject || !scratch)
-		return 0;
-	second = cell(scratch->generation, 1);
-	if (!second)
+	if (!subject || !scratch || !open_rights(&table, scratch->generation))
 		return 0;
 	search.generation = scratch->generation;
 	search.left = scratch->rights.contexts >> 24;
-	search.next = second->audit + (scratch->rights.contexts & 0xffffff);
+	search.next = header_of(&table)->contexts + (scratch->rights.contexts & 0xffffff);
 	bpf_loop(CONTEXTS_MAX, add_context, &search, 0);
 	scratch->rights.allow |= search.allow;
 	scratch->rights.audit |= search.audit;

@@ -103,7 +103,7 @@ enum policy_kind {
 };
 
 /*
- * rights: cells of 16 bytes.
+ * rights: cells of 16 bytes; in the kernel in blocks of BLOCK_RIGHTS, as the automaton is.
  *
  *  [0]                     struct policy_header
  *  [1]                     its second half
@@ -116,6 +116,7 @@ enum policy_kind {
  *  [contexts + I]          struct policy_context
  */
 #define PAGE_CELLS 64
+#define BLOCK_RIGHTS 1024
 
 struct policy_header {
 	__u32 generation;
@@ -151,6 +152,9 @@ struct policy_rights {
 	__u32 audit;
 	__u32 taint;
 	__u32 contexts;
+};
+struct policy_rights_block {
+	struct policy_rights cells[BLOCK_RIGHTS];
 };
 #define EXEC_TRANSITION (1U << 30)
 #define EXEC_UNTAINT (1U << 31)

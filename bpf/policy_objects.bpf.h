@@ -337,6 +337,7 @@ __noinline u32 policy_judge_object(struct policy_task *subject, struct policy_sc
 {
 	struct policy_request *request;
 	struct policy_profile *profile;
+	struct rights_table table;
 	u32 generation, flags, told = 0;
 	bool was_enforced;
 	u64 missing;
@@ -344,11 +345,11 @@ __noinline u32 policy_judge_object(struct policy_task *subject, struct policy_sc
 	if (!subject || !scratch)
 		return REASON_DENIED_NO_MEMORY;
 	/* Without tables nothing can be allowed. */
-	if (!cell(policy_versions.generation, 0))
-		return REASON_DENIED_NO_MEMORY;
 	request = &scratch->request;
 	generation = request->generation;
-	profile = profile_of(generation, subject->profile);
+	if (!open_rights(&table, generation))
+		return REASON_DENIED_NO_MEMORY;
+	profile = profile_in(&table, subject->profile);
 	/* Taken out of force: its tasks are not confined any more. */
 	if (!profile) {
 		request->by_function = true;

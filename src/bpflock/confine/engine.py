@@ -21,7 +21,16 @@ from bpflock.kernel.bpf import Map, Object, build_of, iterate
 from bpflock.kernel.btf import KernelTypes, ObjectTypes
 from bpflock.locks.enforce import CONFIG_SECTION, Enforcer
 from bpflock.policy.model import Origin, PolicySet
-from bpflock.policy.tables import BLOCK_SIZE, OBJECT, RIGHTS, Numbering, Tables, blocks, compile_policy
+from bpflock.policy.tables import (
+    AUTOMATON_BLOCK,
+    BLOCK_STATES,
+    OBJECT,
+    RIGHTS_BLOCK,
+    Numbering,
+    Tables,
+    compile_policy,
+    in_blocks,
+)
 
 _GENERATIONS = 4  # GENERATIONS of bpf/policy.bpf.h
 _STATE_BLOCK = 4096
@@ -240,9 +249,10 @@ class Engine:
         """Fill the slot of the new generation, then name it: one store decides which policy set is in force. The state
         comes just before: no task may have a number that a later command does not know."""
         slot = struct.pack("=I", tables.generation % _GENERATIONS)
+        automaton = in_blocks(tables.automaton, 4 * BLOCK_STATES, AUTOMATON_BLOCK.size)
         for pin, size, content in (
-            ("automata", BLOCK_SIZE, blocks(tables.automaton)),
-            ("rights", RIGHTS.size, tables.rights),
+            ("automata", AUTOMATON_BLOCK.size, automaton),
+            ("rights", RIGHTS_BLOCK.size, in_blocks(tables.rights, RIGHTS_BLOCK.size, RIGHTS_BLOCK.size)),
             ("objects", OBJECT.size, tables.objects or bytes(OBJECT.size)),
         ):
             with Map.open(base / pin) as outer, Map.table(f"policy_{pin}", size, content) as table:

@@ -40,6 +40,7 @@ from bpflock.policy.model import (
 FILE_OWN_SHIFT = 16
 BLOCK_STATES = 8192
 PAGE_CELLS = 64
+BLOCK_RIGHTS = 1024
 PROFILE_TAINTS = 1
 PROFILE_COMPLAINS = 2
 EXEC_TRANSITION = 1 << 30
@@ -57,8 +58,8 @@ PROFILE = struct.Struct("<4I")
 RIGHTS = struct.Struct("<4I")
 CONTEXT = struct.Struct("<4I")
 OBJECT = struct.Struct("<4B2HI2HQ2II2BH16s")
-_AUTOMATON_CELL = 4
-BLOCK_SIZE = (BLOCK_STATES + 256) * _AUTOMATON_CELL
+AUTOMATON_BLOCK = struct.Struct(f"<{BLOCK_STATES + 256}I")
+RIGHTS_BLOCK = struct.Struct(f"<{4 * BLOCK_RIGHTS}I")
 
 MAX_CONTEXTS = 255  # of one profile on one label
 MAX_FUNCTIONS = 2  # of one rule
@@ -470,10 +471,9 @@ class _Compiler:
         return PROFILE.pack(flags, 1, *self.ranges[number])
 
 
-def blocks(cells: bytes) -> bytes:
-    """The automaton's cells as the kernel has them: in blocks of BLOCK_SIZE bytes."""
-    step = BLOCK_STATES * _AUTOMATON_CELL
-    return b"".join(cells[at : at + BLOCK_SIZE].ljust(BLOCK_SIZE, b"\0") for at in range(0, len(cells), step))
+def in_blocks(content: bytes, begins: int, size: int) -> bytes:
+    """A table as the kernel has it: blocks of `size` bytes, of which one begins every `begins` bytes of the table."""
+    return b"".join(content[at : at + size].ljust(size, b"\0") for at in range(0, len(content), begins))
 
 
 def _two_profiles(one: Profile, other: Profile) -> CompileError:

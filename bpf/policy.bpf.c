@@ -68,7 +68,7 @@ static __always_inline void look_up(struct policy_scratch *scratch, struct vfsmo
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct policy_label *kept = inode ? bpf_inode_storage_get(&policy_labels, inode, 0, 0) : 0;
-	bool holds = false;
+	bool holds = false, directory_only = false;
 	u64 of = 0;
 
 	scratch->profile = who;
@@ -95,8 +95,11 @@ static __always_inline void look_up(struct policy_scratch *scratch, struct vfsmo
 	if (holds && (of == who || !who))
 		return;
 	if (!holds)
-		walk_label(scratch, task, mnt, dentry, true);
+		directory_only = walk_label(scratch, task, mnt, dentry, true) && !kept;
 	policy_rights_of(scratch);
+	/* To make a storage is the dearest part of all this: one for the directory now, one for the file at its next use. */
+	if (directory_only)
+		return;
 	/* For a message queue nothing is kept: its open is decided as IPC, whatever its path. */
 	if (inode && scratch->label < LABEL_BAD && !is_queue(inode)) {
 		/* What is of a process has further rights: nothing is settled by these alone. */
@@ -383,7 +386,7 @@ static long check_descriptor(u32 index, struct descriptors *open)
 	scratch->flags = BPF_CORE_READ(dentry, d_sb, s_flags);
 	note(scratch);
 	begin(scratch);
-	policy_walk(scratch);
+	policy_walk(scratch, false);
 	if (scratch->label == LABEL_INTERNAL || scratch->label == LABEL_LAYER)
 		return 0;
 	policy_rights_of(scratch);

@@ -541,14 +541,15 @@ static __always_inline struct policy_block *block_of(void *automaton, u32 state)
 	return bpf_map_lookup_elem(automaton, &index);
 }
 
-static __always_inline u32 transition(const struct policy_block *block, u32 state, u8 byte)
+/* The state after the byte. `cells`: from the state's own cell on. */
+static __always_inline u32 transition(const u32 *cells, u8 byte)
 {
-	u32 first = state % BLOCK_STATES, cell = block->cells[first + byte];
+	u32 cell = cells[byte];
 
 	if (likely(CELL_BYTE(cell) == byte))
 		return CELL_NEXT(cell);
-	cell = block->cells[first + 1];
-	return CELL_BYTE(cell) == 1 ? CELL_NEXT(cell) : STATE_DEAD;
+	cell = cells[1];
+	return likely(CELL_BYTE(cell) == 1) ? CELL_NEXT(cell) : STATE_DEAD;
 }
 
 /* BYTES of what was collected: the verifier has fewer turns to follow, the machine fewer calls to make. */
@@ -559,30 +560,36 @@ static long run_bytes(u32 index, struct way *way)
 	struct policy_scratch *scratch = way->scratch;
 	u32 slot = scratch->slot;
 	void *automaton = bpf_map_lookup_elem(&policy_automata, &slot);
-	u32 state = scratch->state, at = index * BYTES, left = scratch->part - at, number = state / BLOCK_STATES;
-	struct policy_block *block;
+	u32 state = scratch->state, at = index * BYTES, left = scratch->part - at;
+	u32 first = state & ~(BLOCK_STATES - 1); /* of the block */
+	const struct policy_block *block = automaton ? block_of(automaton, state) : 0;
 	const char *path;
 
-	block = automaton ? block_of(automaton, state) : 0;
+	if (!block)
+		goto bad;
 	asm volatile("%0 &= %1" : "+r"(at) : "i"(PATH_PART - BYTES));
 	path = scratch->path + at;
 	for (u32 i = 0; i < BYTES; i++) {
+		u32 offset = state - first;
 		u8 byte;
 
-		if (i >= left || !block)
+		if (i >= left)
 			break;
+		if (unlikely(offset >= BLOCK_STATES)) {
+			block = block_of(automaton, state);
+			first = state & ~(BLOCK_STATES - 1);
+			offset = state - first;
+			if (!block || offset >= BLOCK_STATES)
+				goto bad;
+		}
 		byte = path[i];
 		if (unlikely(byte == 1))
 			byte = 2;
-		state = transition(block, state, byte);
-		if (unlikely(state / BLOCK_STATES != number)) {
-			block = block_of(automaton, state);
-			number = state / BLOCK_STATES;
-		}
+		state = transition(&block->cells[offset], byte);
 	}
 	scratch->state = state;
-	if (block)
-		return left <= BYTES;
+	return left <= BYTES;
+bad:
 	scratch->bad = true; /* never: the states of a policy set in force have all their blocks */
 	return 1;
 }
@@ -751,12 +758,17 @@ static __always_inline void note(struct policy_scratch *scratch)
 	note_versions(scratch);
 }
 
+static __always_inline bool changed_since(struct policy_scratch *scratch, u64 event)
+{
+	return scratch->renames & 1 || rename_count() != scratch->renames || event != scratch->event ||
+	       policy_versions.generation != scratch->generation;
+}
+
 static __always_inline bool changed(struct policy_scratch *scratch)
 {
 	struct mnt_namespace *ns = (void *)scratch->ns;
 
-	return scratch->renames & 1 || rename_count() != scratch->renames ||
-	       BPF_CORE_READ(ns, event) != scratch->event || policy_versions.generation != scratch->generation;
+	return changed_since(scratch, BPF_CORE_READ(ns, event));
 }
 
 static __always_inline void start_from(struct policy_scratch *scratch, struct vfsmount *mnt, struct dentry *dentry)
@@ -798,7 +810,7 @@ static __always_inline u32 label_of_state(void *automaton, u32 state, u32 length
 	struct policy_block *block = block_of(automaton, state);
 
 	if (block && !length) { /* the root itself */
-		state = transition(block, state, '/');
+		state = transition(&block->cells[state % BLOCK_STATES], '/');
 		block = block_of(automaton, state);
 	}
 	return block ? CELL_NEXT(block->cells[state % BLOCK_STATES]) : 0;
@@ -837,14 +849,17 @@ static __always_inline u32 label_of_stack(struct policy_scratch *scratch)
 	return label_of_state(automaton, scratch->state, scratch->length);
 }
 
-/* The label of the path that is on the stack; begins again if it may have changed meanwhile. */
-__noinline u32 policy_walk(struct policy_scratch *scratch)
+/*
+ * The label of the path that is on the stack; begins again if it may have changed meanwhile. `once`: the caller looks whether
+ * it has.
+ */
+__noinline u32 policy_walk(struct policy_scratch *scratch, bool once)
 {
 	if (!scratch)
 		return 0;
 	for (int i = 0; i < WALKS; i++) {
 		scratch->label = label_of_stack(scratch);
-		if (!changed(scratch))
+		if (once || !changed(scratch))
 			return 0;
 		note(scratch);
 		begin(scratch);
@@ -934,9 +949,10 @@ static __always_inline bool start_from_directory(struct policy_scratch *scratch,
 
 /*
  * The label of a path, by a walk, into scratch. Consistent: that was the path at one moment, in the mount namespace of
- * that task. `keeps`: begin at the directory if its state is kept, and keep it. Programs that are no hooks cannot.
+ * that task. `keeps`: begin at the directory if its state is kept, and keep it if not: then the answer is true. Programs that
+ * are no hooks cannot.
  */
-static __always_inline void walk_label(struct policy_scratch *scratch, struct task_struct *of, struct vfsmount *mnt,
+static __always_inline bool walk_label(struct policy_scratch *scratch, struct task_struct *of, struct vfsmount *mnt,
 				       struct dentry *dentry, bool keeps)
 {
 	struct mnt_namespace *ns = of->nsproxy->mnt_ns;
@@ -959,18 +975,24 @@ static __always_inline void walk_label(struct policy_scratch *scratch, struct ta
 	note_versions(scratch);
 	if (keeps && start_from_directory(scratch, of, mnt, dentry)) {
 		scratch->from_directory = true;
-		policy_walk(scratch);
-		return;
+	} else {
+		scratch->length = 0;
+		climb_own_mount(scratch, mnt, dentry);
 	}
-	scratch->length = 0;
-	climb_own_mount(scratch, mnt, dentry);
-	policy_walk(scratch);
+	policy_walk(scratch, true);
+	if (unlikely(changed_since(scratch, ns->event))) {
+		note(scratch);
+		begin(scratch);
+		policy_walk(scratch, false);
+	}
 	/* The mount point's directory is on another mount. */
-	if (!keeps || scratch->label >= LABEL_BAD || dentry == mnt->mnt_root)
-		return;
+	if (!keeps || scratch->from_directory || scratch->label >= LABEL_BAD || dentry == mnt->mnt_root)
+		return false;
 	directory = dentry->d_parent;
-	if ((u64)directory == scratch->directory)
-		keep_label(directory->d_inode, mnt, directory, scratch, true);
+	if ((u64)directory != scratch->directory)
+		return false;
+	keep_label(directory->d_inode, mnt, directory, scratch, true);
+	return true;
 }
 
 /* What tells the name of a file from others in its directory: the kernel's hash of it, and its length. */

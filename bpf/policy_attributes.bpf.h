@@ -118,7 +118,7 @@ static __always_inline int decide_everywhere(struct policy_task *subject, struct
 		scratch->from_root = (u64)BPF_CORE_READ(mount, mnt.mnt_root);
 		note(scratch);
 		begin(scratch);
-		policy_walk(scratch);
+		policy_walk(scratch, false);
 		if (scratch->label == LABEL_NO_PATH)
 			continue; /* this mount shows another part */
 		seen = true;

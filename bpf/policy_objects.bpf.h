@@ -309,7 +309,7 @@ static __always_inline void label_peer(struct policy_scratch *scratch)
 	scratch->flags = BPF_CORE_READ(dentry, d_sb, s_flags);
 	note(scratch);
 	begin(scratch);
-	policy_walk(scratch);
+	policy_walk(scratch, false);
 	scratch->request.label = scratch->label;
 	scratch->request.generation = scratch->generation;
 }

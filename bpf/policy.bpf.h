@@ -154,6 +154,7 @@ struct policy_scratch {
 	u32 writes; /* the path goes into the task's message, not through the automaton */
 	u32 bad;
 	u32 part; /* bytes in path[] */
+	u32 fed; /* of them, how many went through the automaton */
 	u32 from_directory; /* state and length are those of the directory: feed only the name */
 
 	/* Where it began, and what of a deep path is not fed yet. */
@@ -552,7 +553,10 @@ static __always_inline u32 transition(const u32 *cells, u8 byte)
 	return likely(CELL_BYTE(cell) == 1) ? CELL_NEXT(cell) : STATE_DEAD;
 }
 
-/* BYTES of what was collected: the verifier has fewer turns to follow, the machine fewer calls to make. */
+/*
+ * Up to BYTES of what was collected: the verifier has fewer turns to follow, the machine fewer calls to make. No farther than
+ * the states are in one block.
+ */
 #define BYTES 16
 
 static long run_bytes(u32 index, struct way *way)
@@ -560,38 +564,31 @@ static long run_bytes(u32 index, struct way *way)
 	struct policy_scratch *scratch = way->scratch;
 	u32 slot = scratch->slot;
 	void *automaton = bpf_map_lookup_elem(&policy_automata, &slot);
-	u32 state = scratch->state, at = index * BYTES, left = scratch->part - at;
+	u32 state = scratch->state, at = scratch->fed, left = scratch->part - at, count;
 	u32 first = state & ~(BLOCK_STATES - 1); /* of the block */
 	const struct policy_block *block = automaton ? block_of(automaton, state) : 0;
 	const char *path;
 
-	if (!block)
-		goto bad;
-	asm volatile("%0 &= %1" : "+r"(at) : "i"(PATH_PART - BYTES));
+	if (!block) {
+		scratch->bad = true; /* never: the states of a policy set in force have all their blocks */
+		return 1;
+	}
+	asm volatile("%0 &= %1" : "+r"(at) : "i"(PATH_PART - 1));
 	path = scratch->path + at;
-	for (u32 i = 0; i < BYTES; i++) {
+	for (count = 0; count < BYTES; count++) {
 		u32 offset = state - first;
 		u8 byte;
 
-		if (i >= left)
+		if (count >= left || unlikely(offset >= BLOCK_STATES))
 			break;
-		if (unlikely(offset >= BLOCK_STATES)) {
-			block = block_of(automaton, state);
-			first = state & ~(BLOCK_STATES - 1);
-			offset = state - first;
-			if (!block || offset >= BLOCK_STATES)
-				goto bad;
-		}
-		byte = path[i];
+		byte = path[count];
 		if (unlikely(byte == 1))
 			byte = 2;
 		state = transition(&block->cells[offset], byte);
 	}
 	scratch->state = state;
-	return left <= BYTES;
-bad:
-	scratch->bad = true; /* never: the states of a policy set in force have all their blocks */
-	return 1;
+	scratch->fed = at + count;
+	return count >= left;
 }
 
 /*
@@ -604,25 +601,42 @@ static __always_inline bool directories_can_be_kept(void)
 }
 
 /* What was collected goes through the automaton. */
-static __always_inline void run_part(struct policy_scratch *scratch)
+__noinline u32 policy_run(struct policy_scratch *scratch)
 {
 	struct way way = { scratch };
 
+	if (!scratch)
+		return 0;
+	scratch->fed = 0;
 	if (scratch->part && scratch->state != STATE_DEAD)
-		bpf_loop(PATH_PART / BYTES, run_bytes, &way, 0);
+		bpf_loop(PATH_PART, run_bytes, &way, 0);
 	scratch->part = 0;
+	return 0;
+}
+
+/* Into the message of the task, in which the path is told. */
+static __always_inline bool write_component(u32 to, u64 address, u32 len)
+{
+	struct policy_message *message = bpf_task_storage_get(&policy_messages, bpf_get_current_task_btf(), 0, 0);
+
+	if (!message)
+		return false;
+	asm volatile("%0 &= 4095" : "+r"(to));
+	message->path[to] = '/';
+	bpf_probe_read_kernel(&message->path[to + 1], len, (void *)address);
+	return true;
 }
 
 /* Down: feed the component nearest to the root that has not been fed yet. Not 0 when there is none, or it cannot be. */
-__noinline u32 policy_feed_component(struct policy_scratch *scratch)
+static long feed_component(u32 index, struct way *way)
 {
-	struct policy_message *message;
+	struct policy_scratch *scratch = way->scratch;
+	u32 at = scratch->left, len, to;
 	u64 address;
-	u32 at, len, to;
 
-	if (!scratch || !scratch->left)
+	if (!at)
 		return 1;
-	at = --scratch->left;
+	scratch->left = --at;
 	asm volatile("%0 &= 63" : "+r"(at));
 	len = scratch->stack[at].len;
 	address = scratch->stack[at].name;
@@ -633,18 +647,11 @@ __noinline u32 policy_feed_component(struct policy_scratch *scratch)
 	}
 	asm volatile("%0 &= 255" : "+r"(len));
 	scratch->length = to + len + 1;
-	if (scratch->writes) {
-		message = bpf_task_storage_get(&policy_messages, bpf_get_current_task_btf(), 0, 0);
-		if (!message)
-			return 1;
-		asm volatile("%0 &= 4095" : "+r"(to));
-		message->path[to] = '/';
-		bpf_probe_read_kernel(&message->path[to + 1], len, (void *)address);
-		return 0;
-	}
+	if (scratch->writes)
+		return !write_component(to, address, len);
 	/* The last one: the state before it is the directory's. */
 	if (scratch->part + len >= PATH_PART - 1 || (!at && directories_can_be_kept()))
-		run_part(scratch);
+		policy_run(scratch);
 	if (!at) {
 		scratch->directory_state = scratch->state;
 		scratch->directory_length = to;
@@ -652,20 +659,11 @@ __noinline u32 policy_feed_component(struct policy_scratch *scratch)
 	to = scratch->part;
 	asm volatile("%0 &= %1" : "+r"(to) : "i"(PATH_PART - 1));
 	scratch->path[to] = '/';
-	if (bpf_probe_read_kernel(scratch->path + to + 1, len, (void *)address)) {
-		scratch->bad = true;
-		return 1;
-	}
 	scratch->part = to + len + 1;
-	return 0;
-}
-
-static long feed_component(u32 index, struct way *way)
-{
-	u64 end = policy_feed_component(way->scratch);
-
-	asm volatile("%0 &= 1" : "+r"(end)); /* for the verifier: clang knows it */
-	return end;
+	if (!bpf_probe_read_kernel(scratch->path + to + 1, len, (void *)address))
+		return 0;
+	scratch->bad = true;
+	return 1;
 }
 
 /* A path deeper than the stack: from the root down, DEPTH components at a time, each time walked up from the file. */
@@ -713,7 +711,7 @@ __noinline u32 policy_feed_path(struct policy_scratch *scratch)
 		bpf_loop(DEPTH, feed_component, &way, 0);
 	}
 	if (!scratch->writes)
-		run_part(scratch);
+		policy_run(scratch);
 	return scratch->bad ? LABEL_TOO_DEEP : 0;
 }
 
@@ -819,6 +817,7 @@ static __always_inline u32 label_of_state(void *automaton, u32 state, u32 length
 /* From what is on the stack to the label. Bad labels all deny. */
 static __always_inline u32 label_of_stack(struct policy_scratch *scratch)
 {
+	struct way way = { scratch };
 	u32 slot = scratch->slot, bad;
 	void *automaton = bpf_map_lookup_elem(&policy_automata, &slot);
 	struct mount *mount;
@@ -827,8 +826,8 @@ static __always_inline u32 label_of_stack(struct policy_scratch *scratch)
 		return LABEL_TOO_DEEP;
 	if (scratch->from_directory) {
 		scratch->left = 1;
-		policy_feed_component(scratch);
-		run_part(scratch);
+		feed_component(0, &way);
+		policy_run(scratch);
 		return scratch->bad ? LABEL_TOO_DEEP : label_of_state(automaton, scratch->state, scratch->length);
 	}
 	policy_climb(scratch);

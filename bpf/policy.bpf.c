@@ -118,7 +118,7 @@ __noinline u32 policy_judge(struct policy_task *subject, struct policy_scratch *
 	enum bpflock_reason reason = REASON_DENIED_POLICY;
 	struct policy_profile *profile;
 	struct rights_table table;
-	u32 told = 0, label;
+	u32 told = 0, access_told = 0, label;
 	bool was_enforced;
 
 	if (!subject || !scratch)
@@ -147,31 +147,34 @@ __noinline u32 policy_judge(struct policy_task *subject, struct policy_scratch *
 	/* Its own executable is there already: mapping and reading it needs no rule. */
 	if (exe)
 		scratch->rights.allow |= FILE_EXEC | FILE_READ | FILE_GETATTR;
+	was_enforced = subject->flags & TASK_ENFORCED || enforced(subject);
+	if (access & scratch->rights.taint && !(subject->flags & TASK_TAINTED)) {
+		/* What taints is itself allowed, unless the subject was enforced already. */
+		taint(subject);
+		told = REASON_TAINT_POLICY;
+		access_told = access & scratch->rights.taint;
+	}
+	if (was_enforced) {
+		if (access & ~scratch->rights.allow) {
+			access_told = access & ~scratch->rights.allow;
+			told = profile->flags & PROFILE_COMPLAINS ? REASON_COMPLAIN_POLICY : reason;
+		} else if (access & scratch->rights.audit) {
+			access_told = access & scratch->rights.audit;
+			told = REASON_AUDIT_POLICY;
+		}
+	}
+	if (likely(!told))
+		return 0;
 	scratch->detail = (struct policy_detail){
 		.generation = scratch->generation,
 		.profile = subject->profile,
 		.label = label,
-		.access = access & scratch->rights.taint,
+		.access = access_told,
 	};
 	if (scratch->request.kind) {
 		scratch->detail.kind = KIND_PROC;
 		scratch->detail.peer = scratch->request.peer;
 		scratch->detail.who = scratch->request.who;
-	}
-	was_enforced = subject->flags & TASK_ENFORCED || enforced(subject);
-	if (scratch->detail.access && !(subject->flags & TASK_TAINTED)) {
-		/* What taints is itself allowed, unless the subject was enforced already. */
-		taint(subject);
-		told = REASON_TAINT_POLICY;
-	}
-	if (was_enforced) {
-		if (access & ~scratch->rights.allow) {
-			scratch->detail.access = access & ~scratch->rights.allow;
-			told = profile->flags & PROFILE_COMPLAINS ? REASON_COMPLAIN_POLICY : reason;
-		} else if (access & scratch->rights.audit) {
-			scratch->detail.access = access & scratch->rights.audit;
-			told = REASON_AUDIT_POLICY;
-		}
 	}
 	return spare_own(told);
 }

@@ -531,7 +531,10 @@ static long step_up(u32 index, struct way *way)
 	}
 	scratch->count++;
 	scratch->dentry = dentry.parent;
-	return 0;
+	if (dentry.parent != scratch->at.root || scratch->at.parent != scratch->mount)
+		return 0;
+	scratch->result = WALKED;
+	return 1;
 }
 
 /* The cells of a state and of its neighbours. */
@@ -608,19 +611,24 @@ __noinline u32 policy_run(struct policy_scratch *scratch)
 	if (!scratch)
 		return 0;
 	scratch->fed = 0;
-	if (scratch->part && scratch->state != STATE_DEAD)
+	scratch->length += scratch->part;
+	if (scratch->length >= PATH_LONG)
+		scratch->bad = true;
+	else if (scratch->part && scratch->state != STATE_DEAD)
 		bpf_loop(PATH_PART, run_bytes, &way, 0);
 	scratch->part = 0;
 	return 0;
 }
 
 /* Into the message of the task, in which the path is told. */
-static __always_inline bool write_component(u32 to, u64 address, u32 len)
+static __always_inline bool write_component(struct policy_scratch *scratch, u64 address, u32 len)
 {
 	struct policy_message *message = bpf_task_storage_get(&policy_messages, bpf_get_current_task_btf(), 0, 0);
+	u32 to = scratch->length;
 
-	if (!message)
+	if (!message || to + len + 1 >= PATH_LONG)
 		return false;
+	scratch->length = to + len + 1;
 	asm volatile("%0 &= 4095" : "+r"(to));
 	message->path[to] = '/';
 	bpf_probe_read_kernel(&message->path[to + 1], len, (void *)address);
@@ -631,36 +639,34 @@ static __always_inline bool write_component(u32 to, u64 address, u32 len)
 static long feed_component(u32 index, struct way *way)
 {
 	struct policy_scratch *scratch = way->scratch;
-	u32 at = scratch->left, len, to;
+	u32 at = scratch->left - 1, len, to;
 	u64 address;
 
-	if (!at)
+	if (at >= DEPTH)
 		return 1;
-	scratch->left = --at;
-	asm volatile("%0 &= 63" : "+r"(at));
+	scratch->left = at;
 	len = scratch->stack[at].len;
 	address = scratch->stack[at].name;
-	to = scratch->length;
-	if (len >= NAME_LEN || to + len + 1 >= PATH_LONG) {
+	if (len >= NAME_LEN) {
 		scratch->bad = true;
 		return 1;
 	}
-	asm volatile("%0 &= 255" : "+r"(len));
-	scratch->length = to + len + 1;
-	if (scratch->writes)
-		return !write_component(to, address, len);
-	/* The last one: the state before it is the directory's. */
-	if (scratch->part + len >= PATH_PART - 1 || (!at && directories_can_be_kept()))
+	if (unlikely(scratch->writes))
+		return !write_component(scratch, address, len);
+	to = scratch->part;
+	if (unlikely(to + len >= PATH_PART - 1))
 		policy_run(scratch);
-	if (!at) {
+	if (directories_can_be_kept() && !at) {
+		/* The last one: the state before it is the directory's. */
+		policy_run(scratch);
 		scratch->directory_state = scratch->state;
-		scratch->directory_length = to;
+		scratch->directory_length = scratch->length;
 	}
 	to = scratch->part;
 	asm volatile("%0 &= %1" : "+r"(to) : "i"(PATH_PART - 1));
 	scratch->path[to] = '/';
 	scratch->part = to + len + 1;
-	if (!bpf_probe_read_kernel(scratch->path + to + 1, len, (void *)address))
+	if (likely(!bpf_probe_read_kernel(scratch->path + to + 1, len, (void *)address)))
 		return 0;
 	scratch->bad = true;
 	return 1;

@@ -61,13 +61,13 @@ const volatile struct policy_detail detail_type; /* in BTF, for user space */
 
 /*
  * The label of a file and, if a subject is given, its rights on it, into scratch: from what is kept for the inode if
- * that holds, else by a walk, and kept.
+ * that holds, else by a walk, and kept. `fresh`: nothing is kept, as was just seen.
  */
 static __always_inline void look_up(struct policy_scratch *scratch, struct vfsmount *mnt, struct dentry *dentry,
-				    struct inode *inode, u64 who)
+				    struct inode *inode, u64 who, bool fresh)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct policy_label *kept = inode ? bpf_inode_storage_get(&policy_labels, inode, 0, 0) : 0;
+	struct policy_label *kept = inode && !fresh ? bpf_inode_storage_get(&policy_labels, inode, 0, 0) : 0;
 	bool holds = false, directory_only = false;
 	u64 of = 0;
 
@@ -193,7 +193,7 @@ static __noinline int decide_path(struct policy_task *subject, struct vfsmount *
 		return answer_policy_canary(subject, query->type);
 	if (!scratch)
 		return -EPERM;
-	look_up(scratch, mnt, dentry, inode, who_of(subject));
+	look_up(scratch, mnt, dentry, inode, who_of(subject), query->fresh);
 	if (inode && scratch->rights.allow >> FILE_OWN_SHIFT) {
 		struct policy_label *kept = bpf_inode_storage_get(&policy_labels, inode, 0, 0);
 
@@ -210,15 +210,16 @@ static __noinline int decide_path(struct policy_task *subject, struct vfsmount *
 	return denies(told) ? -EPERM : 0;
 }
 
-/* The short way: whether what is kept for the inode is the subject's and holds; then what is not settled by it. */
-static __always_inline bool settles(const struct policy_label *kept, u64 who, struct task_struct *task, struct vfsmount *mnt,
-				    struct dentry *dentry, u64 *unsettled)
+/* The short way: whether what is kept for the inode holds; then for whom, and what is not settled by it. */
+static __always_inline bool settles(const struct policy_label *kept, struct task_struct *task, struct vfsmount *mnt,
+				    struct dentry *dentry, u64 *who, u64 *unsettled)
 {
-	u64 seq = kept->seq & ~1ULL; /* an odd one cannot be there in the end */
+	u64 seq = kept->seq;
 
 	barrier();
-	if (kept->who != who || !label_holds(kept, task, mnt, dentry))
+	if (!label_holds(kept, task, mnt, dentry))
 		return false;
+	*who = kept->who;
 	*unsettled = kept->unsettled;
 	barrier();
 	return kept->seq == seq;
@@ -234,9 +235,9 @@ static __always_inline bool passes_untainted(u64 unsettled, u64 who, struct task
 static __always_inline bool settled(const struct policy_label *kept, struct policy_task *subject, struct task_struct *task,
 				    struct vfsmount *mnt, struct dentry *dentry, u32 access)
 {
-	u64 who = who_of(subject), unsettled;
+	u64 who, unsettled;
 
-	if (!kept || !settles(kept, who, task, mnt, dentry, &unsettled))
+	if (!kept || !settles(kept, task, mnt, dentry, &who, &unsettled) || who != who_of(subject))
 		return false;
 	return likely(!(access & (u32)unsettled)) || passes_untainted(unsettled, who, task, access);
 }
@@ -386,7 +387,6 @@ static long check_descriptor(u32 index, struct descriptors *open)
 	scratch->from_dentry = (u64)dentry;
 	scratch->from_mount = (u64)mount_of((u64)mnt);
 	scratch->from_root = (u64)BPF_CORE_READ(mnt, mnt_root);
-	scratch->flags = BPF_CORE_READ(dentry, d_sb, s_flags);
 	note(scratch);
 	begin(scratch);
 	policy_walk(scratch, false);
@@ -483,7 +483,7 @@ int BPF_PROG(policy_bprm_creds_from_file, struct linux_binprm *bprm, struct file
 	scratch = scratch_of_task();
 	if (!scratch)
 		return -EPERM;
-	look_up(scratch, file->f_path.mnt, file->f_path.dentry, file->f_inode, subject ? who_of(subject) : 0);
+	look_up(scratch, file->f_path.mnt, file->f_path.dentry, file->f_inode, subject ? who_of(subject) : 0, false);
 	/* A file without a label has no profile of its own. */
 	profile = profile_of_executable(scratch->generation, scratch->label);
 	if (!subject) {
@@ -607,7 +607,7 @@ static __always_inline u64 own_process(struct policy_task *subject, struct task_
 #define UNDECIDED 1
 
 /* What is to be decided by the path: then UNDECIDED, else the verdict. */
-static __noinline int query_open(struct policy_task *subject, struct file *file, struct query *query)
+static __noinline int query_open(struct policy_task *subject, struct file *file, struct query *query, bool fresh)
 {
 	u32 access = access_of_open(file);
 
@@ -629,6 +629,7 @@ static __noinline int query_open(struct policy_task *subject, struct file *file,
 		.access = access,
 		.op = bit_number(access),
 		.object = file->f_inode->i_ino,
+		.fresh = fresh,
 	};
 	return UNDECIDED;
 }
@@ -638,33 +639,27 @@ SEC("lsm/file_open")
 int BPF_PROG(policy_file_open, struct file *file)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct policy_task *subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
+	struct policy_task *found = confined(task);
+	struct policy_task *volatile subject; /* on the stack: all would save a register for it */
 	struct policy_label *kept;
 	struct query query;
-	volatile u64 who; /* on the stack: all would save a register for it */
-	u64 found, unsettled;
+	u64 who, unsettled;
 	int verdict;
 
-	if (likely(!subject))
+	if (likely(!found))
 		return 0;
-	found = who_of(subject);
-	if (!(u32)found)
-		return 0;
-	who = found;
+	subject = found;
 	kept = bpf_inode_storage_get(&policy_labels, file->f_inode, 0, 0);
-	if (likely(kept) && likely(settles(kept, who, task, file->f_path.mnt, file->f_path.dentry, &unsettled))) {
+	if (likely(kept) && likely(settles(kept, task, file->f_path.mnt, file->f_path.dentry, &who, &unsettled)) &&
+	    likely(who == who_of(subject))) {
 		u32 access = access_of_open(file);
 
 		if (likely(!(access & (u32)unsettled)))
 			return 0;
-		if (passes_untainted(unsettled, who, task, access))
+		if (passes_untainted(unsettled, who_of(subject), task, access))
 			return 0;
 	}
-	/* Again: a register for it would be saved by all. It was there just now. */
-	subject = confined(task);
-	if (unlikely(!subject))
-		return -EPERM;
-	verdict = query_open(subject, file, &query);
+	verdict = query_open(subject, file, &query, !kept);
 	if (verdict != UNDECIDED)
 		return verdict;
 	return decide_path(subject, file->f_path.mnt, file->f_path.dentry, file->f_inode, &query);

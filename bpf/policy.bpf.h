@@ -163,10 +163,10 @@ struct policy_scratch {
 	u64 from_root;
 	u64 directory; /* the dentry that from_dentry is in */
 	u32 rest;
-	u32 flags; /* of the file's superblock: SB_* */
 
 	/* What the label is made from, and what was found. */
 	u64 ns;
+	u64 ns_root; /* its mount that all others are below */
 	u64 event;
 	u64 versions;
 	u32 renaming;
@@ -759,6 +759,7 @@ static __always_inline void note(struct policy_scratch *scratch)
 	scratch->moves = BPF_CORE_READ(dentry, d_seq.seqcount.sequence);
 	scratch->directory = 0;
 	scratch->event = BPF_CORE_READ(ns, event);
+	scratch->ns_root = (u64)BPF_CORE_READ(ns, root);
 	note_versions(scratch);
 }
 
@@ -820,6 +821,14 @@ static __always_inline u32 label_of_state(void *automaton, u32 state, u32 length
 	return block ? CELL_NEXT(block->cells[state % BLOCK_STATES]) : 0;
 }
 
+/* Whether the file is on a file system that only the kernel mounts: pipes, sockets, memory. */
+static __always_inline bool is_of_kernel(struct policy_scratch *scratch)
+{
+	struct dentry *dentry = (void *)scratch->from_dentry;
+
+	return BPF_CORE_READ(dentry, d_sb, s_flags) & SB_KERNMOUNT;
+}
+
 /* From what is on the stack to the label. Bad labels all deny. */
 static __always_inline u32 label_of_stack(struct policy_scratch *scratch)
 {
@@ -841,13 +850,12 @@ static __always_inline u32 label_of_stack(struct policy_scratch *scratch)
 	bad = policy_feed_path(scratch);
 	if (bad == LABEL_TOO_DEEP)
 		return bad;
-	mount = (void *)scratch->mount;
-	if (bad || (u64)BPF_CORE_READ(mount, mnt_ns) != scratch->ns) {
+	if (bad || scratch->mount != scratch->ns_root) {
 		/* On no mount of the task's namespace: the kernel's own, a layer, or somebody else's. */
 		mount = (void *)scratch->from_mount;
 		if ((u64)BPF_CORE_READ(mount, mnt_ns) != MNT_NS_INTERNAL)
 			return LABEL_NO_PATH;
-		return scratch->flags & SB_KERNMOUNT ? LABEL_INTERNAL : LABEL_LAYER;
+		return is_of_kernel(scratch) ? LABEL_INTERNAL : LABEL_LAYER;
 	}
 	if (directories_can_be_kept())
 		scratch->directory_label = label_of_state(automaton, scratch->directory_state, scratch->directory_length);
@@ -885,11 +893,13 @@ static __always_inline void keep_label(struct inode *inode, struct vfsmount *mnt
 	seq = kept->seq;
 	if (seq & 1 || __sync_val_compare_and_swap(&kept->seq, seq, seq + 1) != seq)
 		return;
+	/* Versions first and last: who reads those in force reads nothing older after them, even while seq is odd. */
+	kept->versions = 0;
+	barrier();
 	kept->dentry = (u64)dentry;
 	kept->mnt = (u64)mnt;
 	kept->ns = scratch->ns;
 	kept->event = scratch->event;
-	kept->versions = scratch->versions;
 	if (of_directory) {
 		kept->moves = scratch->directory_moves;
 		kept->label = scratch->directory_label;
@@ -909,16 +919,21 @@ static __always_inline void keep_label(struct inode *inode, struct vfsmount *mnt
 		told = scratch->rights.contexts ? ~0U : told | FILE_CREATE;
 		kept->unsettled = UNSETTLED(told, is_enforced(scratch->who) ? ~scratch->rights.allow : ~0U);
 	}
+	barrier();
+	kept->versions = scratch->versions;
 	__sync_fetch_and_add(&kept->seq, 1);
 }
 
-/* Whether what is kept is (still) the label of this path. The reader checks seq around it. */
+/* Whether what is kept is (still) the label of this path. The reader checks seq around it, and reads nothing before. */
 static __always_inline bool label_holds(const struct policy_label *kept, struct task_struct *task, struct vfsmount *mnt,
 					struct dentry *dentry)
 {
 	struct mnt_namespace *ns;
 
-	if (kept->versions != versions_now() || kept->dentry != (u64)dentry ||
+	if (kept->versions != versions_now())
+		return false;
+	barrier();
+	if (kept->dentry != (u64)dentry ||
 	    kept->moves != dentry->d_seq.seqcount.sequence || kept->mnt != (u64)mnt)
 		return false;
 	ns = task->nsproxy->mnt_ns;
@@ -965,7 +980,6 @@ static __always_inline bool walk_label(struct policy_scratch *scratch, struct ta
 
 	keeps = keeps && directories_can_be_kept();
 	scratch->ns = (u64)ns;
-	scratch->flags = dentry->d_sb->s_flags;
 	start_from(scratch, mnt, dentry);
 	/* As note() does, with plain loads. */
 	scratch->renames = rename_count();
@@ -977,6 +991,7 @@ static __always_inline bool walk_label(struct policy_scratch *scratch, struct ta
 		scratch->directory_moves = directory->d_seq.seqcount.sequence;
 	}
 	scratch->event = ns->event;
+	scratch->ns_root = (u64)ns->root;
 	note_versions(scratch);
 	if (keeps && start_from_directory(scratch, of, mnt, dentry)) {
 		scratch->from_directory = true;
@@ -1126,6 +1141,7 @@ struct query {
 	enum bpflock_event_type type;
 	u32 op;
 	u32 access;
+	u32 fresh; /* nothing is kept for the inode */
 	u64 object;
 };
 

@@ -82,7 +82,6 @@ __noinline u32 policy_find_mounts(struct policy_scratch *scratch)
 		return 1;
 	dentry = (void *)scratch->from_dentry;
 	sb = BPF_CORE_READ(dentry, d_sb);
-	scratch->flags = BPF_CORE_READ(sb, s_flags);
 	scratch->mount_count = 0;
 	if (bpf_core_field_exists(struct mount___chain, mnt_next_for_sb)) {
 		search.next = (u64)BPF_CORE_READ((struct super_block___chain *)sb, s_mounts);
@@ -134,9 +133,7 @@ static __always_inline int decide_everywhere(struct policy_task *subject, struct
 	if (seen)
 		return 0;
 	scratch->generation = policy_versions.generation;
-	scratch->label = too_many			  ? LABEL_TOO_DEEP :
-			 scratch->flags & SB_KERNMOUNT ? LABEL_INTERNAL :
-							 LABEL_NO_PATH;
+	scratch->label = too_many ? LABEL_TOO_DEEP : is_of_kernel(scratch) ? LABEL_INTERNAL : LABEL_NO_PATH;
 	policy_rights_of(scratch);
 	told = policy_judge(subject, scratch, query->access, own, exe);
 	if (told)

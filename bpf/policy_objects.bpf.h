@@ -306,7 +306,6 @@ static __always_inline void label_peer(struct policy_scratch *scratch)
 	if (!dentry)
 		return;
 	scratch->ns = (u64)BPF_CORE_READ(task, nsproxy, mnt_ns);
-	scratch->flags = BPF_CORE_READ(dentry, d_sb, s_flags);
 	note(scratch);
 	begin(scratch);
 	policy_walk(scratch, false);

@@ -117,7 +117,9 @@ struct vfsmount {
 	struct dentry *mnt_root;
 };
 
+struct mount;
 struct mnt_namespace {
+	struct mount *root;
 	u64 event; /* rises with every change of its mounts; of all namespaces, no two share a number */
 };
 

@@ -122,20 +122,12 @@ static __always_inline enum bpflock_reason reconsider(struct task_struct *task, 
 }
 
 /*
- * What all hooks but two end in. These are global, and so take only numbers, for the verifier then looks at each of them once;
- * addresses are those of a name and of a dentry.
+ * What all hooks but one end in. It is global, and so takes only numbers, for the verifier then looks at it once; the address is
+ * that of a dentry.
  */
-__noinline int rootfslock_conclude(u64 name, u32 op, u32 type, u64 object, u32 reason)
-{
-	struct access access = {
-		.lock = LOCK_ROOTFSLOCK, .type = type, .op = op, .object = object, .name = (const char *)name,
-	};
-
-	return conclude(bpf_get_current_task_btf(), &access, reason);
-}
-
 __noinline int rootfslock_decide(u64 address, u32 op, u32 type, u32 flags, u64 object)
 {
+	struct access access = { .lock = LOCK_ROOTFSLOCK, .type = type, .op = op };
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpflock_own *own = canary(task);
 	struct dentry *dentry = (void *)address;
@@ -148,20 +140,16 @@ __noinline int rootfslock_decide(u64 address, u32 op, u32 type, u32 flags, u64 o
 		reason = reconsider(task, address, flags, reason);
 	if (!denies(reason) && flags & OPENED)
 		return 0;
-	return rootfslock_conclude((u64)BPF_CORE_READ(dentry, d_name.name), op, type, object, reason);
+	return settle_without_path((u64)BPF_CORE_READ(dentry, d_name.name), numbers_of(&access), object, reason);
 }
 
 /* `object`: the number of the inode, 0 if there is none yet. */
 static __always_inline int check(struct dentry *dentry, u64 object, u32 op, enum bpflock_event_type type, u32 flags)
 {
-	/* First the way that nearly every access takes, without a call of the kernel. */
-	if (likely(!shared.canary && !shared.cgroups)) {
-		struct task_struct *task = bpf_get_current_task_btf();
-		enum bpflock_reason reason = decide(task, op);
+	struct task_struct *task = bpf_get_current_task_btf();
 
-		if (!denies(reason) && (flags & OPENED || repeats(task, op, object, reason)))
-			return 0;
-	}
+	if (likely(flags & OPENED ? is_plainly_allowed(task, op) : passes(task, op, object)))
+		return 0;
 	return answer(rootfslock_decide(address_of(dentry), op, type, flags, object));
 }
 
@@ -255,15 +243,17 @@ int BPF_PROG(rootfslock_file_open, struct file *file, int ret)
 	if (kind == CANARY_ATTRIBUTE)
 		return ignore(LOCK_ROOTFSLOCK);
 	task = bpf_get_current_task_btf();
+	access.object = file->f_inode->i_ino;
+	if (likely(passes(task, ROOTFSLOCK_WRITE, access.object)))
+		return 0;
 	own = canary(task);
 	if (own)
 		return answer_canary(own, LOCK_ROOTFSLOCK);
-	access.object = file->f_inode->i_ino;
 	access.path = &file->f_path;
 	reason = decide(task, ROOTFSLOCK_WRITE);
 	if (denies(reason))
 		reason = reconsider(task, address_of(dentry_of(file)), kind == RAW ? NO_EXCEPTION : 0, reason);
-	return conclude(task, &access, reason);
+	return settle(&access, reason);
 }
 
 SEC("lsm/file_permission")

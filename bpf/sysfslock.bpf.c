@@ -42,11 +42,14 @@ static __always_inline enum bpflock_reason decide_for(struct task_struct *task, 
 static __always_inline int enforce_sysfs(const struct access *access)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct bpflock_own *own = canary(task);
+	struct bpflock_own *own;
 
+	if (likely(passes(task, access->op, access->object)))
+		return 0;
+	own = canary(task);
 	if (own)
 		return answer_canary(own, LOCK_SYSFSLOCK);
-	return conclude(task, access, decide_for(task, access->op));
+	return settle(access, decide_for(task, access->op));
 }
 
 /* An attribute that is open already: only a denial is counted and told. */
@@ -54,9 +57,12 @@ static __always_inline int enforce_opened(struct file *file, u32 op, enum bpfloc
 {
 	struct access access = { .lock = LOCK_SYSFSLOCK, .type = type, .op = op };
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct bpflock_own *own = canary(task);
 	enum bpflock_reason reason;
+	struct bpflock_own *own;
 
+	if (likely(is_plainly_allowed(task, op)))
+		return 0;
+	own = canary(task);
 	if (own)
 		return answer_canary(own, LOCK_SYSFSLOCK);
 	reason = decide_for(task, op);

@@ -23,6 +23,9 @@
 #define NAME_LEN 32 /* more than the longest name below */
 #define DEPTH 32 /* a bus of PCI bridges and seven hubs is 20 deep; deeper is taken for USB */
 #define NOT_GUARDED OPS
+#define BIT(n) (1U << (n))
+/* How long the names in operation_of() are: what most attributes have not. */
+#define LENGTHS (BIT(4) | BIT(6) | BIT(9) | BIT(10) | BIT(13) | BIT(17) | BIT(18) | BIT(28))
 
 const volatile enum usblock_op operations; /* their names, for user space */
 
@@ -93,7 +96,16 @@ static __noinline int decide_write(struct dentry *dentry, enum bpflock_event_typ
 	/* Authorising is bpflock's business: being on the host is not enough. */
 	if (reason == REASON_BASELINE)
 		reason = config.allow & 1ULL << (access.op & (OPS - 1)) ? REASON_BASELINE_ALLOWED : REASON_DENIED_BASELINE;
-	return conclude(task, &access, forget(reason));
+	return settle(&access, forget(reason));
+}
+
+static __always_inline int check_write(struct dentry *dentry, enum bpflock_event_type type, const struct path *path)
+{
+	u32 length = dentry->d_name.len;
+
+	if (likely(length >= 32 || !(LENGTHS & BIT(length))))
+		return ignore(LOCK_USBLOCK);
+	return decide_write(dentry, type, path);
 }
 
 SEC("lsm/file_open")
@@ -103,7 +115,7 @@ int BPF_PROG(usblock_file_open, struct file *file, int ret)
 		return ret;
 	if (likely(!(file->f_mode & FMODE_WRITE) || file->f_inode->i_sb->s_magic != SYSFS_MAGIC))
 		return 0;
-	return decide_write(file->f_path.dentry, EVENT_LSM_FILE_OPEN, &file->f_path);
+	return check_write(file->f_path.dentry, EVENT_LSM_FILE_OPEN, &file->f_path);
 }
 
 SEC("lsm/file_permission")
@@ -113,5 +125,5 @@ int BPF_PROG(usblock_file_permission, struct file *file, int mask, int ret)
 		return ret;
 	if (likely(!(mask & MAY_WRITE) || file->f_inode->i_sb->s_magic != SYSFS_MAGIC))
 		return 0;
-	return decide_write(file->f_path.dentry, EVENT_LSM_FILE_PERMISSION, 0);
+	return check_write(file->f_path.dentry, EVENT_LSM_FILE_PERMISSION, 0);
 }

@@ -156,7 +156,7 @@ int BPF_PROG(netlock_socket_create, int family, int type, int protocol, int kern
 	} else {
 		access.op = family == AF_NETLINK ? netlink_op(protocol) : other_op(family);
 	}
-	if (kern)
+	if (unlikely(kern))
 		return 0;
 	/* The kernel has looked at the first two: they are small. */
 	access.object = (u64)(u32)protocol << 32 | (u32)(type << 16 | family);
@@ -191,19 +191,22 @@ int BPF_PROG(netlock_socket_listen, struct socket *sock, int backlog, int ret)
 	struct access access = { .lock = LOCK_NETLOCK, .type = EVENT_LSM_SOCKET_LISTEN, .op = NETLOCK_LISTEN };
 	u32 port, type, family;
 	struct sock *sk;
+	u64 object;
 
 	if (ret)
 		return ret;
 	sk = sock->sk;
 	if (!sk)
 		return ignore(LOCK_NETLOCK);
-	port = sk->__sk_common.skc_num;
-	type = sock->type;
-	family = sk->__sk_common.skc_family;
-	access.object = (u64)family << 32 | type << 16 | port;
+	object = (u64)sk->__sk_common.skc_family << 32 | (u64)(u16)sock->type << 16 | sk->__sk_common.skc_num;
+	asm volatile("" : "+r"(object)); /* the three of them from here, not from three registers that must be saved */
+	access.object = object;
 	/* First the one that is not privileged again: of another kind, the object is another. */
 	if (likely(passes_again(bpf_get_current_task_btf(), NETLOCK_LISTEN, access.object)))
 		return 0;
+	family = object >> 32;
+	type = object >> 16 & 0xffff;
+	port = object & 0xffff;
 	/* Datagram and raw sockets cannot listen. */
 	if (!is_ip(family) || type == SOCK_DGRAM || type == SOCK_RAW)
 		return ignore(LOCK_NETLOCK); /* the canary has Unix sockets only */

@@ -22,6 +22,7 @@ from bpflock.locks.usblock import USBLOCK, keeps_out
 EVENT_BUFFER = 1024 * 1024  # bytes; a power of two and a multiple of the page size
 _OPS = 64  # bpf/bpflock.h: operations of one lock
 _OTHER, _CANARY = 62, 63  # bpf/bpflock.h: OP_OTHER, OP_CANARY
+_ALL_BITS = (1 << _OPS) - 1
 _COUNTERS_SECTION = ".data.counters"
 _CPUS_MAX = 1024  # with counters of their own: the kernel takes values of 4 MB at most
 CONFIG_SECTION = ".rodata.config"  # of bpf/common.bpf.h; begins with struct bpflock_config
@@ -301,6 +302,8 @@ class Enforcer:
             cpu_mask=cpu_mask(),
         )
         program.set_constant(CONFIG_SECTION, "config", config)
+        plain = ~_mask(numbers, settings.block) if settings.profile in (Profile.ALLOW, Profile.BASELINE) else 0
+        program.set_constant(".rodata", "plain_ops", struct.pack("=Q", plain & _ALL_BITS))
         resolve = None if name == pins.GUARD else LOCKS[name].resolve
         if resolve:
             target = program.types.struct(f"{name}_target").pack(**resolve(LOCKS[name].parameter_values(settings)))

@@ -156,7 +156,8 @@ int BPF_PROG(netlock_socket_create, int family, int type, int protocol, int kern
 	} else {
 		access.op = family == AF_NETLINK ? netlink_op(protocol) : other_op(family);
 	}
-	if (unlikely(kern))
+	asm volatile("" : "+r"(kern)); /* compared as the 32 bits that it is */
+	if (kern)
 		return 0;
 	/* The kernel has looked at the first two: they are small. */
 	access.object = (u64)(u32)protocol << 32 | (u32)(type << 16 | family);

@@ -426,7 +426,8 @@ struct bpflock_counter {
 	__u64 repeated;	/* not counted above: both allowed and limited, as the last one was */
 	__u64 last;	/* who was allowed what last here: repeats need no further look-up */
 	__u64 quiet;	/* who will not be told of, and until when: no further look-up, either */
-	__u64 pad;
+	__u32 zero;	/* always: but the verifier does not know it */
+	__u32 pad;
 };
 
 /* What user space and the guard tell all locks. */

@@ -398,12 +398,12 @@ static __always_inline bool send(const struct access *access, bool has_path, enu
 }
 
 /*
- * Makes the verifier forget the value (what is shifted is 0 or 1, which it does not know): what follows is verified once, not
+ * Makes the verifier forget the value, which it takes for changed by one that it does not know: what follows is verified once, not
  * once for each constant that may come. Without it, loading takes several times as long.
  */
 static __always_inline u32 forget(u32 value)
 {
-	return value | (u32)(shared.canary >> 31);
+	return value ^ counters[0].zero;
 }
 
 /* As a number, which a global function may be given: the verifier lets no other operation make one of a pointer. */

@@ -48,32 +48,49 @@ __noinline u32 operation_of(u64 address)
 	return NOT_GUARDED;
 }
 
+/* The way up from a directory. */
+struct climb {
+	u64 dentry;
+	bool is_usb;
+};
+
+static long climb_one(u32 index, struct climb *climb)
+{
+	struct dentry *dentry = (void *)climb->dentry;
+	struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+	char name[8] = {}, above[4] = {};
+
+	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(dentry, d_name.name));
+	if (IS(name, "usbcore"))
+		return 1;
+	if (name[0] == 'u' && name[1] == 's' && name[2] == 'b') {
+		if (name[3] >= '0' && name[3] <= '9')
+			return 1;
+		bpf_probe_read_kernel_str(above, sizeof(above), BPF_CORE_READ(parent, d_name.name));
+		if (!name[3] && IS(above, "bus"))
+			return 1;
+	}
+	if (parent == dentry) {
+		climb->is_usb = false;
+		return 1;
+	}
+	climb->dentry = (u64)parent;
+	return 0;
+}
+
 /* Whether the directory or one above is a root hub (usbN), the bus (bus/usb), or usbcore's. */
 __noinline int is_usb(u64 address)
 {
-	struct dentry *dentry = (struct dentry *)address;
-	char name[8], above[4];
+	struct climb climb = { .dentry = address, .is_usb = true };
 
-	for (int i = 0; i < DEPTH; i++) {
-		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
-
-		__builtin_memset(name, 0, sizeof(name));
-		bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(dentry, d_name.name));
-		if (IS(name, "usbcore"))
-			return true;
-		if (name[0] == 'u' && name[1] == 's' && name[2] == 'b') {
-			if (name[3] >= '0' && name[3] <= '9')
-				return true;
-			__builtin_memset(above, 0, sizeof(above));
-			bpf_probe_read_kernel_str(above, sizeof(above), BPF_CORE_READ(parent, d_name.name));
-			if (!name[3] && IS(above, "bus"))
-				return true;
-		}
-		if (parent == dentry)
-			return false;
-		dentry = parent;
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
+		bpf_loop(DEPTH, climb_one, &climb, 0);
+	} else {
+		for (int i = 0; i < DEPTH; i++)
+			if (climb_one(i, &climb))
+				break;
 	}
-	return true;
+	return climb.is_usb;
 }
 
 static __noinline int decide_write(struct dentry *dentry, enum bpflock_event_type type, const struct path *path)

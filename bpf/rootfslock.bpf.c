@@ -184,8 +184,10 @@ enum file_kind { OTHER, GUARDED, RAW, CANARY_ATTRIBUTE };
 
 static __always_inline enum file_kind kind_of(struct inode *inode)
 {
-	u32 kind = inode->i_mode & S_IFMT;
+	u32 kind = inode->i_mode;
 
+	asm volatile("" : "+r"(kind)); /* or clang extends its sign to compare it */
+	kind &= S_IFMT;
 	if (kind == S_IFREG) {
 		struct super_block *sb = inode->i_sb;
 
@@ -214,9 +216,17 @@ static __always_inline struct dentry *dentry_of(struct file *file)
 	return (void *)first - bpf_core_field_offset(struct dentry___plain, d_alias);
 }
 
-static __noinline int decide_opened(struct file *file, enum bpflock_event_type type, u32 flags)
+/* It is GUARDED or RAW. Not handed on by who knows that already, or it would be kept in a register all the way. */
+static __always_inline u32 flags_of(struct file *file)
 {
-	return answer(rootfslock_decide(address_of(dentry_of(file)), ROOTFSLOCK_WRITE, type, flags, file->f_inode->i_ino));
+	return (file->f_inode->i_mode & S_IFMT) == S_IFBLK ? NO_EXCEPTION : 0;
+}
+
+static __noinline int decide_opened(struct file *file, enum bpflock_event_type type)
+{
+	u64 address = address_of(dentry_of(file));
+
+	return answer(rootfslock_decide(address, ROOTFSLOCK_WRITE, type, OPENED | flags_of(file), file->f_inode->i_ino));
 }
 
 static __always_inline int check_opened(struct file *file, enum bpflock_event_type type)
@@ -229,11 +239,11 @@ static __always_inline int check_opened(struct file *file, enum bpflock_event_ty
 		return ignore(LOCK_ROOTFSLOCK);
 	if (likely(is_plainly_allowed(bpf_get_current_task_btf(), ROOTFSLOCK_WRITE)))
 		return 0;
-	return decide_opened(file, type, OPENED | (kind == RAW ? NO_EXCEPTION : 0));
+	return decide_opened(file, type);
 }
 
 /* As rootfslock_decide(), but with the whole path. */
-static __noinline int decide_open(struct file *file, u32 flags)
+static __noinline int decide_open(struct file *file)
 {
 	struct access access = {
 		.lock = LOCK_ROOTFSLOCK, .type = EVENT_LSM_FILE_OPEN, .op = ROOTFSLOCK_WRITE, .path = &file->f_path,
@@ -247,7 +257,7 @@ static __noinline int decide_open(struct file *file, u32 flags)
 		return answer_canary(own, LOCK_ROOTFSLOCK);
 	reason = decide(task, ROOTFSLOCK_WRITE);
 	if (denies(reason))
-		reason = reconsider(task, address_of(dentry_of(file)), flags, reason);
+		reason = reconsider(task, address_of(dentry_of(file)), flags_of(file), reason);
 	return settle(&access, reason);
 }
 
@@ -269,7 +279,7 @@ int BPF_PROG(rootfslock_file_open, struct file *file, int ret)
 		return ignore(LOCK_ROOTFSLOCK);
 	if (likely(passes(bpf_get_current_task_btf(), ROOTFSLOCK_WRITE, inode->i_ino)))
 		return 0;
-	return decide_open(file, kind == RAW ? NO_EXCEPTION : 0);
+	return decide_open(file);
 }
 
 SEC("lsm/file_permission")

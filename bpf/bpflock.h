@@ -398,7 +398,7 @@ struct bpflock_config {
 	__u32 profile;	/* enum bpflock_profile */
 	__u32 init_net;	/* inode number of the initial network namespace */
 	__u32 kinds;	/* of sessions, bits of enum bpflock_session_kind: which of them those are */
-	__u32 pad;
+	__u32 cpu_mask;	/* of the number of a CPU: which counters are its own */
 };
 
 enum bpflock_session_kind {
@@ -424,15 +424,18 @@ struct bpflock_counter {
 	__u64 limited;	/* counted above, but not sent: the same subject repeated itself */
 	__u64 dropped;	/* counted above, but lost: the ring buffer was full */
 	__u64 repeated;	/* not counted above: both allowed and limited, as the last one was */
-	__u64 last;	/* who was allowed last here: repeats need no further look-up */
-	__u64 pad[2];
+	__u64 last;	/* who was allowed what last here: repeats need no further look-up */
+	__u64 quiet;	/* who will not be told of, and until when: no further look-up, either */
+	__u32 zero;	/* always: but the verifier does not know it */
+	__u32 pad;
 };
 
 /* What user space and the guard tell all locks. */
 struct bpflock_shared {
-	__u64 cgroups;	/* entries in bpflock_cgroupmap: while it is 0, no hook searches the map */
+	__u32 cgroups;	/* entries in bpflock_cgroupmap: while it is 0, no hook searches the map */
+	__u32 canary;	/* a task is a canary: while it is 0, no hook asks whether its task is */
 	__u64 init_nsproxy; /* address of the namespaces that the first task has, or NO_NSPROXY */
-	__u64 canary;	/* a task is a canary: while it is 0, no hook asks whether its task is */
+	__u64 plain_nsproxy; /* the same while the two above are 0, NO_NSPROXY else: one comparison for all three */
 };
 #define NO_NSPROXY 1
 

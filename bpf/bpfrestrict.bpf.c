@@ -19,30 +19,34 @@ const volatile enum bpfrestrict_op operations; /* their names, for user space */
  * No `ret` here: its place differs (7.3 passes whether the kernel itself calls, 6.12 does not). Nothing is lost: after
  * a program that denied, the trampoline runs no other.
  */
-SEC("lsm/bpf")
-int BPF_PROG(bpfrestrict_bpf, int cmd)
+/* Global: the verifier looks at it once. */
+__noinline int bpfrestrict_decide(u32 op)
 {
+	struct access access = { .lock = LOCK_BPFRESTRICT, .type = EVENT_LSM_BPF, .op = op };
 	struct task_struct *task = bpf_get_current_task_btf();
-	u32 op = cmd & BPF_CMD_MASK;
 	enum bpflock_reason reason;
 
-	if (unlikely(op >= OP_EXTRA)) {
+	if (unlikely(op == OP_OTHER)) {
 		struct bpflock_own *own = canary(task);
 
 		/* Only a command that does not exist may be the canary's. */
 		if (own)
 			return answer_canary(own, LOCK_BPFRESTRICT);
-		op = OP_OTHER;
 	}
 	reason = decide(task, op);
 	if (denies(reason) && own_task(task))
 		reason = REASON_ALLOW_BPFLOCK;
-	if (likely(repeats(task, op, 0, reason)))
-		return 0;
-	/* Only now, off the hot path. */
-	struct access access = { .lock = LOCK_BPFRESTRICT, .type = EVENT_LSM_BPF, .op = op };
-
 	return settle(&access, reason);
+}
+
+SEC("lsm/bpf")
+int BPF_PROG(bpfrestrict_bpf, int cmd)
+{
+	u32 op = cmd & BPF_CMD_MASK;
+
+	if (unlikely(op >= OP_EXTRA))
+		op = OP_OTHER;
+	return likely(passes(bpf_get_current_task_btf(), op, 0)) ? 0 : answer(bpfrestrict_decide(op));
 }
 
 SEC("lsm/locked_down")

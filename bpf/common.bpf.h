@@ -25,6 +25,8 @@
 /* A subject that repeats itself gets one event per window, and at most SENT_MAX for different objects. */
 #define WINDOW_NS (10ULL * 1000000000)
 #define SENT_MAX 20
+#define JIFFY_NS_MAX 10000000 /* CONFIG_HZ is 100 at least */
+#define QUIET_MAX (WINDOW_NS / JIFFY_NS_MAX)
 /* Deeper cgroups than this are not searched for an exception: their tasks are denied. */
 #define CGROUP_DEPTH 128
 
@@ -32,6 +34,9 @@ char LICENSE[] SEC("license") = "GPL";
 
 /* In a section, and so in a map, of its own: pinned, it tells what the lock was loaded with. */
 const volatile struct bpflock_config config SEC(".rodata.config");
+
+/* Bit N: under this configuration, operation N is allowed to tasks of the host, if there is no exception for their cgroup. */
+const volatile u64 plain_ops;
 
 /* Shared by all locks, pinned in /sys/fs/bpf/bpflock. */
 struct {
@@ -56,7 +61,7 @@ struct {
 } bpflock_sessions SEC(".maps");
 
 /* Global data, but of all locks together: a look-up of its own would cost every hook more than the load does. */
-struct bpflock_shared shared SEC(".data.shared") = { .init_nsproxy = NO_NSPROXY };
+struct bpflock_shared shared SEC(".data.shared") = { .init_nsproxy = NO_NSPROXY, .plain_nsproxy = NO_NSPROXY };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -72,13 +77,11 @@ struct {
 	__type(value, struct bpflock_limit);
 } bpflock_limits SEC(".maps");
 
-/* This lock's own: OPS counters for each possible CPU. User space sets max_entries before load. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, OPS);
-	__type(key, u32);
-	__type(value, struct bpflock_counter);
-} counters SEC(".maps");
+/*
+ * This lock's own: OPS counters for each possible CPU. User space puts a map in its place that has room for config.cpu_mask + 1
+ * CPUs. Global data, so that finding a counter takes no look-up.
+ */
+struct bpflock_counter counters[OPS] SEC(".data.counters") = {};
 
 /* What one access is about, as the hook found it. */
 struct access {
@@ -98,6 +101,12 @@ static __always_inline struct bpflock_own *own_task(struct task_struct *task)
 	return own && own->exec_id == task->self_exec_id ? own : 0;
 }
 
+/* Level 0 is the initial pid namespace and no other. thread_pid is the active one: unshare() does not move it. */
+static __always_inline bool has_host_namespaces(struct task_struct *task)
+{
+	return task->thread_pid->level == 0 && task->nsproxy->net_ns->ns.inum == config.init_net;
+}
+
 /* On the host: active pid namespace and network namespace are both the initial ones. */
 static __always_inline bool on_host(struct task_struct *task)
 {
@@ -107,8 +116,7 @@ static __always_inline bool on_host(struct task_struct *task)
 	 */
 	if (likely((u64)task->nsproxy == shared.init_nsproxy))
 		return true;
-	/* Level 0 is the initial pid namespace and no other. thread_pid is the active one: unshare() does not move it. */
-	return task->thread_pid->level == 0 && task->nsproxy->net_ns->ns.inum == config.init_net;
+	return has_host_namespaces(task);
 }
 
 /* A search upwards from a task's cgroup. */
@@ -244,13 +252,23 @@ static __always_inline enum bpflock_reason decide(struct task_struct *task, u32 
 
 static __always_inline struct bpflock_counter *counter_of(u32 op)
 {
-	u32 index = bpf_get_smp_processor_id() * OPS + (op & (OPS - 1));
+	struct bpflock_counter *first = counters;
+	u64 cpu = bpf_get_smp_processor_id(), index = op;
 
-	return bpf_map_lookup_elem(&counters, &index);
+	first += (cpu & config.cpu_mask) * OPS;
+	asm volatile("" : "+r"(first)); /* there are more than the compiler knows; and the verifier knows the limits of sums only */
+	if (__builtin_constant_p(op))
+		index &= OPS - 1;
+	else /* by hand, as clang drops what it can prove to be needless */
+		asm volatile("%0 &= %1" : "+r"(index) : "i"(OPS - 1));
+	return first + index;
 }
 
-/* Whether to send an event, and how many were suppressed before it. */
-static __always_inline bool limit(const struct access *access, enum bpflock_reason reason, u32 tgid, u32 *repeats)
+/*
+ * Whether to send an event, and how many were suppressed before it. If not, for how many jiffies at least none will be sent of
+ * that subject, whatever the object: 0 where that is not known.
+ */
+static __always_inline bool limit(const struct access *access, enum bpflock_reason reason, u32 tgid, u32 *repeats, u64 *quiet)
 {
 	u64 now = bpf_ktime_get_boot_ns();
 	struct bpflock_limit_key key = {
@@ -272,6 +290,8 @@ static __always_inline bool limit(const struct access *access, enum bpflock_reas
 		limit->sent = 0;
 	} else if (limit->object == access->object || limit->sent >= SENT_MAX) {
 		__sync_fetch_and_add(&limit->repeats, 1);
+		if (limit->sent >= SENT_MAX)
+			*quiet = (limit->since + WINDOW_NS - now) / JIFFY_NS_MAX;
 		return false;
 	}
 	limit->sent++;
@@ -378,12 +398,12 @@ static __always_inline bool send(const struct access *access, bool has_path, enu
 }
 
 /*
- * Makes the verifier forget the value (what is shifted is 0 or 1, which it does not know): what follows is verified once, not
+ * Makes the verifier forget the value, which it takes for changed by one that it does not know: what follows is verified once, not
  * once for each constant that may come. Without it, loading takes several times as long.
  */
 static __always_inline u32 forget(u32 value)
 {
-	return value | (u32)(shared.canary >> 63);
+	return value ^ counters[0].zero;
 }
 
 /* As a number, which a global function may be given: the verifier lets no other operation make one of a pointer. */
@@ -404,18 +424,31 @@ static __always_inline u64 numbers_of(const struct access *access)
 	return (u64)access->op << 32 | access->type << 8 | access->lock;
 }
 
-static __always_inline void report(const struct access *access, bool has_path, enum bpflock_reason reason, int retval)
+/*
+ * Who was allowed something for a reason, with room for the object. Process ids have 22 bits at most, and reasons 6. No lock has
+ * both of the most frequent reasons: they are 0.
+ */
+static __always_inline u64 subject_of(struct task_struct *task, enum bpflock_reason reason)
+{
+	u64 other = reason == REASON_BASELINE || reason == REASON_ALLOW_PRIVILEGED ? 0 : reason;
+
+	return (u64)FIELD(task, tgid) << 41 | other << 35;
+}
+
+static __always_inline void report(struct bpflock_counter *counter, const struct access *access, bool has_path,
+				   enum bpflock_reason reason, int retval)
 {
 	struct task_struct *task = CURRENT_TASK();
-	struct bpflock_counter *counter = counter_of(access->op);
 	u32 repeats = 0;
+	u64 quiet = 0;
 
-	if (!counter)
-		return;
-	if (!limit(access, reason, FIELD(task, tgid), &repeats))
+	if (!limit(access, reason, FIELD(task, tgid), &repeats, &quiet)) {
 		__sync_fetch_and_add(&counter->limited, 1);
-	else if (!send(access, has_path, reason, retval, repeats))
+		if (!retval && quiet)
+			counter->quiet = subject_of(task, reason) + bpf_jiffies64() + quiet;
+	} else if (!send(access, has_path, reason, retval, repeats)) {
 		__sync_fetch_and_add(&counter->dropped, 1);
+	}
 }
 
 static __always_inline struct access access_of(u64 numbers, u64 object)
@@ -428,45 +461,89 @@ static __always_inline struct access access_of(u64 numbers, u64 object)
 /* Who was allowed what: equal for a process that repeats itself, and for hardly anything else. */
 static __always_inline u64 who(struct task_struct *task, u64 object, enum bpflock_reason reason)
 {
-	return (u64)task->tgid << 32 | ((u32)(object ^ object >> 32) ^ (u32)reason << 28);
+	return subject_of(task, reason) ^ object;
 }
 
 /*
- * Whether the process was allowed the same just before on this CPU, as in every loop over an allowed operation: then
- * it is counted, and that is all.
+ * Whether the process was allowed the same just before on this CPU, as in every loop over an allowed operation, or has been
+ * told of as often as it may be in this window, as one that goes through many objects: then it is counted, and that is all.
+ * Each of the two is one word, as another task's program may come in between.
  */
-static __always_inline bool repeats(struct task_struct *task, u32 op, u64 object, enum bpflock_reason reason)
+static __always_inline bool repeats_in(struct bpflock_counter *counter, struct task_struct *task, u64 object,
+				       enum bpflock_reason reason)
 {
-	struct bpflock_counter *counter = counter_of(op);
+	u64 subject = subject_of(task, reason);
 
-	if (denies(reason) || !counter || counter->last != who(task, object, reason))
+	/* The subject taken away, what is left of `quiet` is the time when it ends; of another's, far more than that. */
+	if (counter->last != (subject ^ object) &&
+	    counter->quiet - subject - bpf_jiffies64() - 1 >= QUIET_MAX)
 		return false;
 	__sync_fetch_and_add(&counter->repeated, 1);
 	return true;
 }
 
+static __always_inline bool repeats(struct task_struct *task, u32 op, u64 object, enum bpflock_reason reason)
+{
+	return repeats_in(counter_of(op), task, object, reason);
+}
+
 /*
- * Count the decision, report it, and give the hook's return value. A counter that cannot be found (more CPUs than
- * possible: never) denies: nothing may pass uncounted.
+ * The way that nearly every access takes: of a task of the host, while there is neither an exception for a cgroup nor a canary,
+ * that repeats itself. Nothing is decided otherwise here than by decide().
  */
+static __always_inline bool is_plainly_allowed(struct task_struct *task, u32 op)
+{
+	u64 plain = shared.plain_nsproxy, ops = plain_ops;
+
+	if (ops != ~0ULL) {
+		/* Where it is not so, the verifier takes this out; but not from one test for both. */
+		asm volatile("");
+		if (!(ops & 1ULL << (op & (OPS - 1))))
+			return false;
+	}
+	if (likely((u64)task->nsproxy == plain))
+		return true;
+	return plain != NO_NSPROXY && has_host_namespaces(task);
+}
+
+static __always_inline bool passes(struct task_struct *task, u32 op, u64 object)
+{
+	return is_plainly_allowed(task, op) && likely(repeats(task, op, object, REASON_BASELINE));
+}
+
+/* The same for hooks that have not looked yet whether they are concerned: only with an object that was there before. */
+static __always_inline bool passes_again(struct task_struct *task, u32 op, u64 object)
+{
+	struct bpflock_counter *counter;
+
+	if (!is_plainly_allowed(task, op))
+		return false;
+	counter = counter_of(op);
+	if (counter->last != who(task, object, REASON_BASELINE))
+		return false;
+	__sync_fetch_and_add(&counter->repeated, 1);
+	return true;
+}
+
+/* Count the decision, report it unless it repeats itself, and give the hook's return value. */
 static __always_inline int count_and_report(const struct access *access, bool has_path, enum bpflock_reason reason)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpflock_counter *counter = counter_of(access->op);
 	int retval = denies(reason) ? -EPERM : 0;
 
-	if (!counter)
-		return -EPERM;
 	if (retval) {
 		__sync_fetch_and_add(&counter->denied, 1);
 	} else {
+		if (repeats_in(counter, task, access->object, reason))
+			return 0;
 		/* What bpflock itself does is neither counted nor told: reading these counters would raise them. */
 		if (own_task(task))
 			return 0;
 		__sync_fetch_and_add(&counter->allowed, 1);
 		counter->last = who(task, access->object, reason);
 	}
-	report(access, has_path, reason, retval);
+	report(counter, access, has_path, reason, retval);
 	return retval;
 }
 
@@ -508,11 +585,6 @@ static __always_inline int settle(const struct access *access, enum bpflock_reas
 	return answer(settle_without_path(access->name ? address_of(access->name) : 0, numbers, access->object, reason));
 }
 
-static __always_inline int conclude(struct task_struct *task, const struct access *access, enum bpflock_reason reason)
-{
-	return repeats(task, access->op, access->object, reason) ? 0 : settle(access, reason);
-}
-
 /*
  * The canary is denied by every hook of one lock, without a side effect, to prove that the hook fires; its errno tells
  * it from every other denial. The hooks of other locks let it pass, or it could not reach the one it is for.
@@ -530,24 +602,60 @@ static __always_inline struct bpflock_own *canary(struct task_struct *task)
 
 static __always_inline int answer_canary(const struct bpflock_own *own, enum bpflock_lock lock)
 {
-	struct bpflock_counter *counter = counter_of(OP_CANARY);
-
 	if (own->canary != ENTER_CANARY + lock)
 		return 0;
-	if (counter)
-		__sync_fetch_and_add(&counter->denied, 1);
+	__sync_fetch_and_add(&counter_of(OP_CANARY)->denied, 1);
 	return -ECANCELED;
 }
 
-/* For hooks that are not on a hot path: the canary, then the decision. */
-static __always_inline int enforce(const struct access *access)
+static __always_inline int enforce_access(const struct access *access)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpflock_own *own = canary(task);
 
 	if (own)
 		return answer_canary(own, access->lock);
-	return conclude(task, access, decide(task, access->op));
+	return settle(access, decide(task, access->op));
+}
+
+/* Out of line, and global where it can be, as those that settle: what takes the short way does not come here. */
+static __noinline int enforce_with_path(const struct path *path, u64 numbers, u64 object)
+{
+	struct access access = access_of(numbers, object);
+
+	access.path = path;
+	return enforce_access(&access);
+}
+
+__noinline int enforce_without_path(u64 name, u64 numbers, u64 object)
+{
+	struct access access = access_of(numbers, object);
+
+	access.name = (const char *)name;
+	return enforce_access(&access);
+}
+
+/* For hooks that are not on a hot path: the canary, then the decision. */
+static __always_inline int enforce(const struct access *access)
+{
+	u64 numbers = numbers_of(access);
+
+	if (access->path)
+		return enforce_with_path(access->path, numbers, access->object);
+	return answer(enforce_without_path(access->name ? address_of(access->name) : 0, numbers, access->object));
+}
+
+/* For those that are. */
+static __always_inline int enforce_often(const struct access *access)
+{
+	return likely(passes(bpf_get_current_task_btf(), access->op, access->object)) ? 0 : enforce(access);
+}
+
+__noinline int answer_any_canary(enum bpflock_lock lock)
+{
+	struct bpflock_own *own = canary(bpf_get_current_task_btf());
+
+	return own ? answer_canary(own, lock) : 0;
 }
 
 /*
@@ -556,12 +664,7 @@ static __always_inline int enforce(const struct access *access)
  */
 static __always_inline int ignore(enum bpflock_lock lock)
 {
-	struct bpflock_own *own;
-
-	if (likely(!shared.canary))
-		return 0;
-	own = canary(bpf_get_current_task_btf());
-	return own ? answer_canary(own, lock) : 0;
+	return likely(!shared.canary) ? 0 : answer(answer_any_canary(lock));
 }
 
 #endif

@@ -172,9 +172,7 @@ int BPF_PROG(execsnoop_sched_process_exec, struct task_struct *task, pid_t old_p
 	/* Set only for execveat() relative to a descriptor; the kernel runs the rest as execve() does. */
 	access.op = bprm->fdpath ? EXECSNOOP_EXECVEAT : EXECSNOOP_EXECVE;
 	access.type = bprm->fdpath ? EVENT_SYSCALL_EXECVEAT : EVENT_SYSCALL_EXECVE;
-	counter = counter_of(access.op);
-	if (!counter)
-		return 0;
+	counter = counter_of(forget(access.op));
 	now = bpf_ktime_get_boot_ns();
 	bpf_map_update_elem(&execsnoop_running, &tgid, &now, BPF_ANY);
 	__sync_fetch_and_add(&counter->allowed, 1);
@@ -233,8 +231,6 @@ int BPF_PROG(execsnoop_sched_process_exit, struct task_struct *task)
 	if (bpf_map_delete_elem(&execsnoop_running, &tgid))
 		return 0;
 	counter = counter_of(EXECSNOOP_EXIT);
-	if (!counter)
-		return 0;
 	__sync_fetch_and_add(&counter->allowed, 1);
 	if (!send_exit(&access, task->group_leader, since))
 		__sync_fetch_and_add(&counter->dropped, 1);

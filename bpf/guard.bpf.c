@@ -43,6 +43,7 @@ int BPF_PROG(guard_task_prctl, int option, unsigned long arg2, unsigned long arg
 	shared.init_nsproxy = init_nsproxy(task);
 	/* User space has one canary at a time, and each ends with a task that enters in another way. */
 	shared.canary = arg5 >= ENTER_CANARY;
+	shared.plain_nsproxy = shared.cgroups || shared.canary ? NO_NSPROXY : shared.init_nsproxy;
 	if (arg5 == ENTER_LEAVE) {
 		bpf_task_storage_delete(&bpflock_own, task);
 		return -EALREADY;
@@ -69,9 +70,7 @@ int guard_sysctl(struct bpf_sysctl *ctx)
 	if (bpf_strncmp(name, sizeof(name), "kernel/ftrace_enabled"))
 		return 1;
 	counter = counter_of(0);
-	if (counter) {
-		__sync_fetch_and_add(&counter->denied, 1);
-		report(&access, false, REASON_DENIED_GUARD, -EPERM);
-	}
+	__sync_fetch_and_add(&counter->denied, 1);
+	report(counter, &access, false, REASON_DENIED_GUARD, -EPERM);
 	return 0;
 }

@@ -96,20 +96,16 @@ static __noinline bool is_sleep_service(void)
 			    "systemd-suspend-then-hibernate.service");
 }
 
-SEC("lsm/locked_down")
-int BPF_PROG(kimglock_locked_down, enum lockdown_reason what, int ret)
+/* Global: the verifier looks at it once. */
+__noinline int kimglock_decide(u32 op)
 {
+	struct access access = { .lock = LOCK_KIMGLOCK, .type = EVENT_LSM_LOCKED_DOWN, .op = op };
 	struct task_struct *task = bpf_get_current_task_btf();
+	struct bpflock_own *own = canary(task);
 	enum bpflock_reason reason;
-	struct bpflock_own *own;
-	u32 op;
 
-	if (ret)
-		return ret;
-	own = canary(task);
 	if (own)
 		return answer_canary(own, LOCK_KIMGLOCK);
-	op = operation_of(what);
 	reason = decide(task, op);
 	/* bpflock's own programs read the kernel: without this, no lock could be loaded after this one. */
 	if (denies(reason) && op == KIMGLOCK_BPF_READ && own_task(task))
@@ -117,12 +113,18 @@ int BPF_PROG(kimglock_locked_down, enum lockdown_reason what, int ret)
 	if (config.session && op == KIMGLOCK_HIBERNATION && is_for_sessions(op, reason) && session_lives(SESSION_ANY) &&
 	    is_sleep_service())
 		reason = REASON_ALLOW_SESSION;
-	if (repeats(task, op, 0, reason))
-		return 0;
-	/* Only now, off the hot path. */
-	struct access access = { .lock = LOCK_KIMGLOCK, .type = EVENT_LSM_LOCKED_DOWN, .op = op };
-
 	return settle(&access, reason);
+}
+
+SEC("lsm/locked_down")
+int BPF_PROG(kimglock_locked_down, enum lockdown_reason what, int ret)
+{
+	u32 op;
+
+	if (ret)
+		return ret;
+	op = forget(operation_of(what));
+	return likely(passes(bpf_get_current_task_btf(), op, 0)) ? 0 : answer(kimglock_decide(op));
 }
 
 /* Whether the dentry's name is one of a PCI function's, like 0000:00:1f.2 (the domain may be longer). */
@@ -193,6 +195,7 @@ int BPF_PROG(kimglock_file_open, struct file *file, int ret)
 	} else {
 		return 0;
 	}
+	access.op = forget(access.op);
 	access.object = inode->i_ino;
 	access.path = &file->f_path;
 	return enforce(&access);

@@ -76,27 +76,32 @@ struct sockaddr {
 };
 #pragma clang attribute pop
 
-static __always_inline u32 netlink_op(int protocol)
-{
-	switch (protocol) {
-	case NETLINK_ROUTE:
-		return NETLOCK_NETLINK_ROUTE;
-	case NETLINK_SOCK_DIAG:
-		return NETLOCK_NETLINK_DIAG;
-	case NETLINK_XFRM:
-		return NETLOCK_NETLINK_XFRM;
-	case NETLINK_AUDIT:
-		return NETLOCK_NETLINK_AUDIT;
-	case NETLINK_NETFILTER:
-		return NETLOCK_NETLINK_NETFILTER;
-	case NETLINK_KOBJECT_UEVENT:
-		return NETLOCK_NETLINK_UEVENT;
-	case NETLINK_GENERIC:
-		return NETLOCK_NETLINK_GENERIC;
-	default:
-		return NETLOCK_NETLINK_OTHER;
-	}
-}
+/* By number; 0, which is an operation of IP's, stands for what is not among them. */
+const volatile u8 netlink_ops[32] = {
+	[NETLINK_ROUTE] = NETLOCK_NETLINK_ROUTE,
+	[NETLINK_SOCK_DIAG] = NETLOCK_NETLINK_DIAG,
+	[NETLINK_XFRM] = NETLOCK_NETLINK_XFRM,
+	[NETLINK_AUDIT] = NETLOCK_NETLINK_AUDIT,
+	[NETLINK_NETFILTER] = NETLOCK_NETLINK_NETFILTER,
+	[NETLINK_KOBJECT_UEVENT] = NETLOCK_NETLINK_UEVENT,
+	[NETLINK_GENERIC] = NETLOCK_NETLINK_GENERIC,
+};
+
+const volatile u8 family_ops[64] = {
+	[AF_PACKET] = NETLOCK_PACKET,
+	[AF_BLUETOOTH] = NETLOCK_BLUETOOTH,
+	[AF_VSOCK] = NETLOCK_VSOCK,
+	[AF_ALG] = NETLOCK_ALG,
+	[AF_CAN] = NETLOCK_CAN,
+	[AF_XDP] = NETLOCK_XDP,
+	[AF_KEY] = NETLOCK_KEY,
+	[AF_TIPC] = NETLOCK_TIPC,
+	[AF_RDS] = NETLOCK_RDS,
+	[AF_NFC] = NETLOCK_NFC,
+	[AF_SMC] = NETLOCK_SMC,
+	[AF_KCM] = NETLOCK_KCM,
+	[AF_RXRPC] = NETLOCK_RXRPC,
+};
 
 static __always_inline u32 ip_op(int type, int protocol)
 {
@@ -109,57 +114,30 @@ static __always_inline u32 ip_op(int type, int protocol)
 	return NETLOCK_PROTOCOL_OTHER;
 }
 
-static __always_inline u32 op_of(int family, int type, int protocol)
-{
-	switch (family) {
-	case AF_INET:
-	case AF_INET6:
-		return ip_op(type, protocol);
-	case AF_NETLINK:
-		return netlink_op(protocol);
-	case AF_PACKET:
-		return NETLOCK_PACKET;
-	case AF_BLUETOOTH:
-		return NETLOCK_BLUETOOTH;
-	case AF_VSOCK:
-		return NETLOCK_VSOCK;
-	case AF_ALG:
-		return NETLOCK_ALG;
-	case AF_CAN:
-		return NETLOCK_CAN;
-	case AF_XDP:
-		return NETLOCK_XDP;
-	case AF_KEY:
-		return NETLOCK_KEY;
-	case AF_TIPC:
-		return NETLOCK_TIPC;
-	case AF_RDS:
-		return NETLOCK_RDS;
-	case AF_NFC:
-		return NETLOCK_NFC;
-	case AF_SMC:
-		return NETLOCK_SMC;
-	case AF_KCM:
-		return NETLOCK_KCM;
-	case AF_RXRPC:
-		return NETLOCK_RXRPC;
-	default:
-		return NETLOCK_FAMILY_OTHER;
-	}
-}
-
 static __always_inline bool is_ip(int family)
 {
 	return family == AF_INET || family == AF_INET6;
 }
 
-static __always_inline bool is_ordinary(int family, int type, int protocol)
+static __always_inline bool is_ordinary(int type, int protocol)
 {
-	if (family == AF_UNIX)
-		return true;
-	return is_ip(family) && (type == SOCK_STREAM || type == SOCK_DGRAM) &&
+	return (type == SOCK_STREAM || type == SOCK_DGRAM) &&
 	       (!protocol || protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_ICMP ||
 		protocol == IPPROTO_ICMPV6);
+}
+
+static __always_inline u32 netlink_op(u32 protocol)
+{
+	u32 op = protocol < sizeof(netlink_ops) ? netlink_ops[protocol] : 0;
+
+	return op ? op : NETLOCK_NETLINK_OTHER;
+}
+
+static __always_inline u32 other_op(u32 family)
+{
+	u32 op = family < sizeof(family_ops) ? family_ops[family] : 0;
+
+	return op ? op : NETLOCK_FAMILY_OTHER;
 }
 
 SEC("lsm/socket_create")
@@ -169,11 +147,21 @@ int BPF_PROG(netlock_socket_create, int family, int type, int protocol, int kern
 
 	if (ret)
 		return ret;
-	if (likely(is_ordinary(family, type, protocol)) || kern)
+	if (likely(family == AF_UNIX))
 		return 0;
-	access.op = forget(op_of(family, type, protocol));
-	access.object = (u64)(u32)protocol << 32 | (u32)type << 16 | (u16)family;
-	return enforce(&access);
+	if (is_ip(family)) {
+		if (likely(is_ordinary(type, protocol)))
+			return 0;
+		access.op = forget(ip_op(type, protocol));
+	} else {
+		access.op = family == AF_NETLINK ? netlink_op(protocol) : other_op(family);
+	}
+	asm volatile("" : "+r"(kern)); /* compared as the 32 bits that it is */
+	if (kern)
+		return 0;
+	/* The kernel has looked at the first two: they are small. */
+	access.object = (u64)(u32)protocol << 32 | (u32)(type << 16 | family);
+	return enforce_often(&access);
 }
 
 SEC("lsm/socket_bind")
@@ -202,19 +190,29 @@ SEC("lsm/socket_listen")
 int BPF_PROG(netlock_socket_listen, struct socket *sock, int backlog, int ret)
 {
 	struct access access = { .lock = LOCK_NETLOCK, .type = EVENT_LSM_SOCKET_LISTEN, .op = NETLOCK_LISTEN };
+	u32 port, type, family;
 	struct sock *sk;
-	u32 port;
+	u64 object;
 
 	if (ret)
 		return ret;
 	sk = sock->sk;
+	if (!sk)
+		return ignore(LOCK_NETLOCK);
+	object = (u64)sk->__sk_common.skc_family << 32 | (u64)(u16)sock->type << 16 | sk->__sk_common.skc_num;
+	asm volatile("" : "+r"(object)); /* the three of them from here, not from three registers that must be saved */
+	access.object = object;
+	/* First the one that is not privileged again: of another kind, the object is another. */
+	if (likely(passes_again(bpf_get_current_task_btf(), NETLOCK_LISTEN, access.object)))
+		return 0;
+	family = object >> 32;
+	type = object >> 16 & 0xffff;
+	port = object & 0xffff;
 	/* Datagram and raw sockets cannot listen. */
-	if (!sk || !is_ip(sk->__sk_common.skc_family) || sock->type == SOCK_DGRAM || sock->type == SOCK_RAW)
+	if (!is_ip(family) || type == SOCK_DGRAM || type == SOCK_RAW)
 		return ignore(LOCK_NETLOCK); /* the canary has Unix sockets only */
-	port = sk->__sk_common.skc_num;
 	if (port && port < PRIVILEGED)
 		access.op = NETLOCK_LISTEN_PRIVILEGED;
 	access.op = forget(access.op);
-	access.object = port;
 	return enforce(&access);
 }

@@ -68,7 +68,7 @@ __noinline int conclude_type(enum bpflock_event_type type, u32 types, u32 op, en
 {
 	struct access access = { .lock = LOCK_NSLOCK, .type = type, .op = op, .object = types };
 
-	return conclude(bpf_get_current_task_btf(), &access, reason);
+	return settle(&access, reason);
 }
 
 /* Each type is an operation. Nothing is counted as allowed where another type of the same call is denied. */
@@ -115,6 +115,60 @@ __noinline int enter(u32 types)
 	return conclude_type(EVENT_LSM_CAPABLE, types, NSLOCK_SETNS, reason);
 }
 
+/* The operation of a single type, as most calls have: TYPES if there is none, another one, or several. */
+static __always_inline u32 single_type(u64 flags)
+{
+	switch (flags) {
+	case CLONE_NEWNS:
+		return NSLOCK_MNT;
+	case CLONE_NEWCGROUP:
+		return NSLOCK_CGROUP;
+	case CLONE_NEWUTS:
+		return NSLOCK_UTS;
+	case CLONE_NEWIPC:
+		return NSLOCK_IPC;
+	case CLONE_NEWPID:
+		return NSLOCK_PID;
+	case CLONE_NEWNET:
+		return NSLOCK_NET;
+	default:
+		return TYPES;
+	}
+}
+
+/* The short way, as create() and enter() would decide. With a type that is blocked by name, they do. */
+static __always_inline bool passes_single(struct task_struct *task, bool enters, u64 flags)
+{
+	u32 type = single_type(flags);
+
+	if (config.block || type == TYPES)
+		return false;
+	type = forget(type);
+	return passes(task, enters ? NSLOCK_SETNS : type, BIT(type));
+}
+
+/* Of the calls that ask for CAP_SYS_ADMIN: not in the program itself, so that the others do not pay for it. */
+__noinline int decide_call(void)
+{
+	struct call call = {};
+	u32 types;
+
+	if (!decode_call(bpf_get_current_task_btf(), &call))
+		return 0;
+	if (call.number == NR_SETNS) {
+		types = types_of((u32)call.second);
+		return enter(types ? types : ALL_TYPES);
+	}
+	if (call.number == NR_UNSHARE)
+		types = types_of(call.first & ~(u64)CLONE_NEWUSER) |
+			(call.first & UNSHARE_EMPTY_MNTNS ? BIT(NSLOCK_MNT) : 0);
+	else if (call.number == NR_FSMOUNT)
+		types = call.second & FSMOUNT_NAMESPACE ? BIT(NSLOCK_MNT) : 0;
+	else
+		types = call.third & OPEN_TREE_NAMESPACE ? BIT(NSLOCK_MNT) : 0;
+	return types ? create(EVENT_LSM_CAPABLE, types) : 0;
+}
+
 SEC("lsm/task_alloc")
 int BPF_PROG(nslock_task_alloc, struct task_struct *task, u64 flags, int ret)
 {
@@ -140,26 +194,24 @@ int BPF_PROG(nslock_userns_create, const struct cred *cred, int ret)
 SEC("lsm/capable")
 int BPF_PROG(nslock_capable, const struct cred *cred, struct user_namespace *ns, int cap, unsigned int opts, int ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct call call = {};
-	u32 types;
+	struct task_struct *task;
+	REGISTERS *regs;
+	u32 number;
 
 	if (ret)
 		return ret;
 	if (likely(cap != CAP_SYS_ADMIN))
 		return 0;
-	if (likely(!is_namespace_call(call_number(task))) || !decode_call(task, &call))
+	task = bpf_get_current_task_btf();
+	regs = registers_of(task);
+	number = number_in(regs);
+	if (likely(!is_namespace_call(number)))
 		return 0;
-	if (call.number == NR_SETNS) {
-		types = types_of((u32)call.second);
-		return answer(enter(types ? types : ALL_TYPES));
+	if (number == NR_UNSHARE || number == NR_SETNS) {
+		bool enters = number == NR_SETNS;
+
+		if (!is_call_of_32_bits(task) && likely(passes_single(task, enters, enters ? (u32)second_in(regs) : first_in(regs))))
+			return 0;
 	}
-	if (call.number == NR_UNSHARE)
-		types = types_of(call.first & ~(u64)CLONE_NEWUSER) |
-			(call.first & UNSHARE_EMPTY_MNTNS ? BIT(NSLOCK_MNT) : 0);
-	else if (call.number == NR_FSMOUNT)
-		types = call.second & FSMOUNT_NAMESPACE ? BIT(NSLOCK_MNT) : 0;
-	else
-		types = call.third & OPEN_TREE_NAMESPACE ? BIT(NSLOCK_MNT) : 0;
-	return types ? answer(create(EVENT_LSM_CAPABLE, types)) : 0;
+	return answer(decide_call());
 }

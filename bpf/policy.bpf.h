@@ -1153,6 +1153,7 @@ static __always_inline u32 tell(const struct query *query, struct policy_scratch
 	struct policy_message *message;
 	int retval = denies(reason) ? -EPERM : 0;
 	u32 repeats = 0, size = 0;
+	u64 quiet = 0;
 
 	if (!query || !scratch)
 		return 0;
@@ -1160,13 +1161,11 @@ static __always_inline u32 tell(const struct query *query, struct policy_scratch
 	access.op = query->op;
 	access.object = query->object;
 	counter = counter_of(access.op);
-	if (!counter)
-		return 0;
 	if (retval)
 		__sync_fetch_and_add(&counter->denied, 1);
 	else
 		__sync_fetch_and_add(&counter->allowed, 1);
-	if (!limit(&access, reason, task->tgid, &repeats)) {
+	if (!limit(&access, reason, task->tgid, &repeats, &quiet)) {
 		__sync_fetch_and_add(&counter->limited, 1);
 		return 0;
 	}

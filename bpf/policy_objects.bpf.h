@@ -409,15 +409,12 @@ static __always_inline struct policy_scratch *ask(enum policy_kind kind, u64 ask
 static __always_inline int answer_matched(struct policy_task *subject, struct policy_scratch *scratch,
 					  const struct query *query, u32 here, bool peer)
 {
-	struct bpflock_counter *counter;
 	u32 told = policy_judge_object(subject, scratch, here);
 
 	if (likely(!told))
 		return 0;
 	if (scratch->request.silent && denies(told)) {
-		counter = counter_of(query->op);
-		if (counter)
-			__sync_fetch_and_add(&counter->denied, 1);
+		__sync_fetch_and_add(&counter_of(query->op)->denied, 1);
 		return -EPERM;
 	}
 	if (peer && scratch->from_dentry) {
@@ -642,13 +639,9 @@ static __always_inline u32 bit_number(u32 bit)
 /* The canary is denied by one hook at a time, to prove that it fires. */
 static __noinline int answer_policy_canary(struct policy_task *subject, enum bpflock_event_type type)
 {
-	struct bpflock_counter *counter;
-
 	if (subject->canary != type)
 		return 0;
-	counter = counter_of(OP_CANARY);
-	if (counter)
-		__sync_fetch_and_add(&counter->denied, 1);
+	__sync_fetch_and_add(&counter_of(OP_CANARY)->denied, 1);
 	return -ECANCELED;
 }
 

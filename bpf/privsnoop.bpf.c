@@ -45,9 +45,7 @@ static __noinline int tell(enum bpflock_event_type type, u32 op, u64 object, int
 	if (config.profile == PROFILE_FILTER && (!shared.cgroups || search_cgroups() == PROFILE_NONE))
 		return 0;
 	counter = counter_of(op);
-	if (!counter)
-		return 0;
-	if (!result && repeats(task, op, object, reason))
+	if (!result && repeats_in(counter, task, object, reason))
 		return 0;
 	if (own_task(task)) /* what bpflock itself does is not told */
 		return 0;
@@ -57,7 +55,7 @@ static __noinline int tell(enum bpflock_event_type type, u32 op, u64 object, int
 		__sync_fetch_and_add(&counter->allowed, 1);
 		counter->last = who(task, object, reason);
 	}
-	report(&access, false, reason, result);
+	report(counter, &access, false, reason, result);
 	return 0;
 }
 

@@ -122,20 +122,12 @@ static __always_inline enum bpflock_reason reconsider(struct task_struct *task, 
 }
 
 /*
- * What all hooks but two end in. These are global, and so take only numbers, for the verifier then looks at each of them once;
- * addresses are those of a name and of a dentry.
+ * What all hooks but one end in. It is global, and so takes only numbers, for the verifier then looks at it once; the address is
+ * that of a dentry.
  */
-__noinline int rootfslock_conclude(u64 name, u32 op, u32 type, u64 object, u32 reason)
-{
-	struct access access = {
-		.lock = LOCK_ROOTFSLOCK, .type = type, .op = op, .object = object, .name = (const char *)name,
-	};
-
-	return conclude(bpf_get_current_task_btf(), &access, reason);
-}
-
 __noinline int rootfslock_decide(u64 address, u32 op, u32 type, u32 flags, u64 object)
 {
+	struct access access = { .lock = LOCK_ROOTFSLOCK, .type = type, .op = op };
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpflock_own *own = canary(task);
 	struct dentry *dentry = (void *)address;
@@ -148,24 +140,21 @@ __noinline int rootfslock_decide(u64 address, u32 op, u32 type, u32 flags, u64 o
 		reason = reconsider(task, address, flags, reason);
 	if (!denies(reason) && flags & OPENED)
 		return 0;
-	return rootfslock_conclude((u64)BPF_CORE_READ(dentry, d_name.name), op, type, object, reason);
+	return settle_without_path((u64)BPF_CORE_READ(dentry, d_name.name), numbers_of(&access), object, reason);
 }
 
-/* `object`: the number of the inode, 0 if there is none yet. */
+/*
+ * `object`: the number of the inode, 0 if there is none yet. What is needed only if it does not pass is loaded only then: a call
+ * of the kernel lies in between, before which the compiler would put every load.
+ */
 static __always_inline int check(struct dentry *dentry, u64 object, u32 op, enum bpflock_event_type type, u32 flags)
 {
-	/* First the way that nearly every access takes, without a call of the kernel. */
-	if (likely(!shared.canary && !shared.cgroups)) {
-		struct task_struct *task = bpf_get_current_task_btf();
-		enum bpflock_reason reason = decide(task, op);
-
-		if (!denies(reason) && (flags & OPENED || repeats(task, op, object, reason)))
-			return 0;
-	}
+	if (likely(passes(bpf_get_current_task_btf(), op, object)))
+		return 0;
 	return answer(rootfslock_decide(address_of(dentry), op, type, flags, object));
 }
 
-/* The same of a name, which may be that of no file yet. */
+/* The same of a name, which may be that of no file. */
 static __always_inline int check_dentry(struct dentry *dentry, u32 op, enum bpflock_event_type type, u32 flags)
 {
 	struct inode *inode = dentry->d_inode;
@@ -195,14 +184,16 @@ enum file_kind { OTHER, GUARDED, RAW, CANARY_ATTRIBUTE };
 
 static __always_inline enum file_kind kind_of(struct inode *inode)
 {
-	u32 kind = inode->i_mode & S_IFMT;
+	u32 kind = inode->i_mode;
 
+	asm volatile("" : "+r"(kind)); /* or clang extends its sign to compare it */
+	kind &= S_IFMT;
 	if (kind == S_IFREG) {
 		struct super_block *sb = inode->i_sb;
 
 		if (sb->s_dev == target.device)
 			return GUARDED;
-		return sb->s_magic == SYSFS_MAGIC ? CANARY_ATTRIBUTE : OTHER;
+		return unlikely(shared.canary) && sb->s_magic == SYSFS_MAGIC ? CANARY_ATTRIBUTE : OTHER;
 	}
 	return unlikely(kind == S_IFBLK) && is_raw(inode->i_rdev) ? RAW : OTHER;
 }
@@ -225,6 +216,19 @@ static __always_inline struct dentry *dentry_of(struct file *file)
 	return (void *)first - bpf_core_field_offset(struct dentry___plain, d_alias);
 }
 
+/* It is GUARDED or RAW. Not handed on by who knows that already, or it would be kept in a register all the way. */
+static __always_inline u32 flags_of(struct file *file)
+{
+	return (file->f_inode->i_mode & S_IFMT) == S_IFBLK ? NO_EXCEPTION : 0;
+}
+
+static __noinline int decide_opened(struct file *file, enum bpflock_event_type type)
+{
+	u64 address = address_of(dentry_of(file));
+
+	return answer(rootfslock_decide(address, ROOTFSLOCK_WRITE, type, OPENED | flags_of(file), file->f_inode->i_ino));
+}
+
 static __always_inline int check_opened(struct file *file, enum bpflock_event_type type)
 {
 	enum file_kind kind = kind_of(file->f_inode);
@@ -233,37 +237,49 @@ static __always_inline int check_opened(struct file *file, enum bpflock_event_ty
 		return 0;
 	if (kind == CANARY_ATTRIBUTE)
 		return ignore(LOCK_ROOTFSLOCK);
-	return check(dentry_of(file), file->f_inode->i_ino, ROOTFSLOCK_WRITE, type, OPENED | (kind == RAW ? NO_EXCEPTION : 0));
+	if (likely(is_plainly_allowed(bpf_get_current_task_btf(), ROOTFSLOCK_WRITE)))
+		return 0;
+	return decide_opened(file, type);
+}
+
+/* As rootfslock_decide(), but with the whole path. */
+static __noinline int decide_open(struct file *file)
+{
+	struct access access = {
+		.lock = LOCK_ROOTFSLOCK, .type = EVENT_LSM_FILE_OPEN, .op = ROOTFSLOCK_WRITE, .path = &file->f_path,
+		.object = file->f_inode->i_ino,
+	};
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct bpflock_own *own = canary(task);
+	enum bpflock_reason reason;
+
+	if (own)
+		return answer_canary(own, LOCK_ROOTFSLOCK);
+	reason = decide(task, ROOTFSLOCK_WRITE);
+	if (denies(reason))
+		reason = reconsider(task, address_of(dentry_of(file)), flags_of(file), reason);
+	return settle(&access, reason);
 }
 
 SEC("lsm/file_open")
 int BPF_PROG(rootfslock_file_open, struct file *file, int ret)
 {
-	struct access access = { .lock = LOCK_ROOTFSLOCK, .type = EVENT_LSM_FILE_OPEN, .op = ROOTFSLOCK_WRITE };
-	struct task_struct *task;
-	enum bpflock_reason reason;
-	struct bpflock_own *own;
 	enum file_kind kind;
+	struct inode *inode;
 
 	if (ret)
 		return ret;
 	if (likely(!(file->f_mode & FMODE_WRITE)))
 		return 0;
-	kind = kind_of(file->f_inode);
+	inode = file->f_inode;
+	kind = kind_of(inode);
 	if (likely(kind == OTHER))
 		return 0;
 	if (kind == CANARY_ATTRIBUTE)
 		return ignore(LOCK_ROOTFSLOCK);
-	task = bpf_get_current_task_btf();
-	own = canary(task);
-	if (own)
-		return answer_canary(own, LOCK_ROOTFSLOCK);
-	access.object = file->f_inode->i_ino;
-	access.path = &file->f_path;
-	reason = decide(task, ROOTFSLOCK_WRITE);
-	if (denies(reason))
-		reason = reconsider(task, address_of(dentry_of(file)), kind == RAW ? NO_EXCEPTION : 0, reason);
-	return conclude(task, &access, reason);
+	if (likely(passes(bpf_get_current_task_btf(), ROOTFSLOCK_WRITE, inode->i_ino)))
+		return 0;
+	return decide_open(file);
 }
 
 SEC("lsm/file_permission")
@@ -372,28 +388,36 @@ static __always_inline int check_name(struct inode *dir, struct dentry *dentry, 
 	return check_dentry(dentry, ROOTFSLOCK_WRITE, type, PARENT);
 }
 
+/* A new name: of no file yet. */
+static __always_inline int check_new(struct inode *dir, struct dentry *dentry)
+{
+	if (likely(!is_target(dir)))
+		return ignore(LOCK_ROOTFSLOCK);
+	return check(dentry, 0, ROOTFSLOCK_WRITE, EVENT_LSM_INODE_CREATE, PARENT);
+}
+
 SEC("lsm/inode_create")
 int BPF_PROG(rootfslock_inode_create, struct inode *dir, struct dentry *dentry, int mode, int ret)
 {
-	return ret ? ret : check_name(dir, dentry, EVENT_LSM_INODE_CREATE);
+	return ret ? ret : check_new(dir, dentry);
 }
 
 SEC("lsm/inode_symlink")
 int BPF_PROG(rootfslock_inode_symlink, struct inode *dir, struct dentry *dentry, const char *old, int ret)
 {
-	return ret ? ret : check_name(dir, dentry, EVENT_LSM_INODE_CREATE);
+	return ret ? ret : check_new(dir, dentry);
 }
 
 SEC("lsm/inode_mkdir")
 int BPF_PROG(rootfslock_inode_mkdir, struct inode *dir, struct dentry *dentry, int mode, int ret)
 {
-	return ret ? ret : check_name(dir, dentry, EVENT_LSM_INODE_CREATE);
+	return ret ? ret : check_new(dir, dentry);
 }
 
 SEC("lsm/inode_mknod")
 int BPF_PROG(rootfslock_inode_mknod, struct inode *dir, struct dentry *dentry, int mode, int device, int ret)
 {
-	return ret ? ret : check_name(dir, dentry, EVENT_LSM_INODE_CREATE);
+	return ret ? ret : check_new(dir, dentry);
 }
 
 SEC("lsm/inode_unlink")
@@ -408,6 +432,16 @@ int BPF_PROG(rootfslock_inode_rmdir, struct inode *dir, struct dentry *dentry, i
 	return ret ? ret : check_name(dir, dentry, EVENT_LSM_INODE_UNLINK);
 }
 
+/* The name or file that another one is made of: what is allowed is counted with that. */
+static __always_inline int check_old(struct dentry *old, enum bpflock_event_type type, u32 flags)
+{
+	struct inode *inode = old->d_inode;
+
+	if (likely(is_plainly_allowed(bpf_get_current_task_btf(), ROOTFSLOCK_WRITE)))
+		return 0;
+	return answer(rootfslock_decide(address_of(old), ROOTFSLOCK_WRITE, type, flags, inode ? inode->i_ino : 0));
+}
+
 /* A new name of a file outside of what is excepted would make the file writable by that name. */
 SEC("lsm/inode_link")
 int BPF_PROG(rootfslock_inode_link, struct dentry *old, struct inode *dir, struct dentry *new, int ret)
@@ -415,11 +449,11 @@ int BPF_PROG(rootfslock_inode_link, struct dentry *old, struct inode *dir, struc
 	if (ret)
 		return ret;
 	if (is_target(dir)) {
-		ret = check_dentry(old, ROOTFSLOCK_WRITE, EVENT_LSM_INODE_CREATE, OPENED);
+		ret = check_old(old, EVENT_LSM_INODE_CREATE, OPENED);
 		if (ret)
 			return ret;
 	}
-	return check_name(dir, new, EVENT_LSM_INODE_CREATE);
+	return check_new(dir, new);
 }
 
 SEC("lsm/inode_rename")
@@ -428,7 +462,7 @@ int BPF_PROG(rootfslock_inode_rename, struct inode *old_dir, struct dentry *old,
 	if (ret)
 		return ret;
 	if (is_target(old_dir)) {
-		ret = check_dentry(old, ROOTFSLOCK_WRITE, EVENT_LSM_INODE_RENAME, OPENED | PARENT);
+		ret = check_old(old, EVENT_LSM_INODE_RENAME, OPENED | PARENT);
 		if (ret)
 			return ret;
 	}

@@ -71,21 +71,42 @@ struct pt_regs___arm64 {
 #define NR_X32 0x40000000
 #define TS_COMPAT 2
 
-/* As the task gave it: the same number may stand for two calls, see decode_call(). */
-static __always_inline u32 call_number(struct task_struct *task)
-{
-	struct pt_regs___x86 *regs = (void *)bpf_task_pt_regs(task);
+#define REGISTERS struct pt_regs___x86 /* no typedef: its name would be looked for in the kernel */
 
+static __always_inline REGISTERS *registers_of(struct task_struct *task)
+{
+	return (void *)bpf_task_pt_regs(task);
+}
+
+/* As the task gave it: the same number may stand for two calls, see decode_call(). */
+static __always_inline u32 number_in(REGISTERS *regs)
+{
 	return (u32)regs->orig_ax & ~NR_X32;
+}
+
+static __always_inline bool is_call_of_32_bits(struct task_struct *task)
+{
+	return ((struct task_struct___x86 *)task)->thread_info.status & TS_COMPAT;
+}
+
+/* Of other calls. */
+static __always_inline u64 first_in(REGISTERS *regs)
+{
+	return regs->di;
+}
+
+static __always_inline u64 second_in(REGISTERS *regs)
+{
+	return regs->si;
 }
 
 /* False if the number is another call's, in the table that the task uses. */
 static __always_inline bool decode_call(struct task_struct *task, struct call *call)
 {
-	struct pt_regs___x86 *regs = (void *)bpf_task_pt_regs(task);
+	REGISTERS *regs = registers_of(task);
 
-	call->number = call_number(task);
-	if (((struct task_struct___x86 *)task)->thread_info.status & TS_COMPAT) {
+	call->number = number_in(regs);
+	if (is_call_of_32_bits(task)) {
 		/* int $0x80 and the 32-bit sysenter, from a task of whichever width. */
 		call->first = (u32)regs->bx;
 		call->second = (u32)regs->cx;
@@ -98,8 +119,8 @@ static __always_inline bool decode_call(struct task_struct *task, struct call *c
 			return false;
 		return true;
 	}
-	call->first = regs->di;
-	call->second = regs->si;
+	call->first = first_in(regs);
+	call->second = second_in(regs);
 	call->third = regs->dx;
 	return call->number != NR_UNSHARE_32 && call->number != NR_SETNS_32;
 }
@@ -112,22 +133,42 @@ static __always_inline bool decode_call(struct task_struct *task, struct call *c
 #define NR_SETNS_32 375
 #define TIF_32BIT 22
 
-static __always_inline u32 call_number(struct task_struct *task)
-{
-	struct pt_regs___arm64 *regs = (void *)bpf_task_pt_regs(task);
+#define REGISTERS struct pt_regs___arm64
 
+static __always_inline REGISTERS *registers_of(struct task_struct *task)
+{
+	return (void *)bpf_task_pt_regs(task);
+}
+
+static __always_inline u32 number_in(REGISTERS *regs)
+{
 	return regs->syscallno;
+}
+
+static __always_inline bool is_call_of_32_bits(struct task_struct *task)
+{
+	return ((struct task_struct___arm64 *)task)->thread_info.flags & 1UL << TIF_32BIT;
+}
+
+static __always_inline u64 first_in(REGISTERS *regs)
+{
+	return regs->orig_x0;
+}
+
+static __always_inline u64 second_in(REGISTERS *regs)
+{
+	return regs->regs[1];
 }
 
 static __always_inline bool decode_call(struct task_struct *task, struct call *call)
 {
-	struct pt_regs___arm64 *regs = (void *)bpf_task_pt_regs(task);
+	REGISTERS *regs = registers_of(task);
 
-	call->number = call_number(task);
-	call->first = regs->orig_x0;
-	call->second = regs->regs[1];
+	call->number = number_in(regs);
+	call->first = first_in(regs);
+	call->second = second_in(regs);
 	call->third = regs->regs[2];
-	if (((struct task_struct___arm64 *)task)->thread_info.flags & 1UL << TIF_32BIT) {
+	if (is_call_of_32_bits(task)) {
 		if (call->number == NR_UNSHARE_32)
 			call->number = NR_UNSHARE;
 		else if (call->number == NR_SETNS_32)
@@ -142,6 +183,11 @@ static __always_inline bool decode_call(struct task_struct *task, struct call *c
 #else
 #error "how does this machine number its system calls?"
 #endif
+
+static __always_inline u32 call_number(struct task_struct *task)
+{
+	return number_in(registers_of(task));
+}
 
 /* What any of the tables could mean. */
 static __always_inline bool is_namespace_call(u32 number)

@@ -39,18 +39,32 @@ static __always_inline enum bpflock_reason decide_for(struct task_struct *task, 
 	return denies(reason) && own_task(task) ? REASON_ALLOW_BPFLOCK : reason;
 }
 
-static __always_inline int enforce_sysfs(const struct access *access)
+static __always_inline int decide_access(const struct access *access)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpflock_own *own = canary(task);
 
 	if (own)
 		return answer_canary(own, LOCK_SYSFSLOCK);
-	return conclude(task, access, decide_for(task, access->op));
+	return settle(access, decide_for(task, access->op));
+}
+
+static __noinline int decide_open(struct file *file, u32 op)
+{
+	struct access access = { .lock = LOCK_SYSFSLOCK, .type = EVENT_LSM_FILE_OPEN, .op = op };
+
+	access.object = file->f_inode->i_ino;
+	access.path = &file->f_path;
+	return decide_access(&access);
+}
+
+static __always_inline int check_open(struct file *file, u32 op)
+{
+	return likely(passes(bpf_get_current_task_btf(), op, file->f_inode->i_ino)) ? 0 : decide_open(file, op);
 }
 
 /* An attribute that is open already: only a denial is counted and told. */
-static __always_inline int enforce_opened(struct file *file, u32 op, enum bpflock_event_type type)
+static __noinline int decide_opened(struct file *file, u32 op, enum bpflock_event_type type)
 {
 	struct access access = { .lock = LOCK_SYSFSLOCK, .type = type, .op = op };
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -67,10 +81,14 @@ static __always_inline int enforce_opened(struct file *file, u32 op, enum bpfloc
 	return settle(&access, reason);
 }
 
+static __always_inline int check_opened(struct file *file, u32 op, enum bpflock_event_type type)
+{
+	return likely(is_plainly_allowed(bpf_get_current_task_btf(), op)) ? 0 : decide_opened(file, op, type);
+}
+
 SEC("lsm/file_open")
 int BPF_PROG(sysfslock_file_open, struct file *file, int ret)
 {
-	struct access access = { .lock = LOCK_SYSFSLOCK, .type = EVENT_LSM_FILE_OPEN, .op = SYSFSLOCK_WRITE };
 	struct inode *inode = file->f_inode;
 	int denied;
 
@@ -78,17 +96,14 @@ int BPF_PROG(sysfslock_file_open, struct file *file, int ret)
 		return ret;
 	if (likely(!is_sysfs(inode)))
 		return 0;
-	access.object = inode->i_ino;
-	access.path = &file->f_path;
 	if (file->f_mode & FMODE_WRITE) {
-		denied = enforce_sysfs(&access);
+		denied = check_open(file, SYSFSLOCK_WRITE);
 		if (denied)
 			return denied;
 	}
 	if (!blocks(SYSFSLOCK_READ) || !(file->f_mode & FMODE_READ) || (inode->i_mode & S_IFMT) != S_IFREG)
 		return 0;
-	access.op = SYSFSLOCK_READ;
-	return enforce_sysfs(&access);
+	return check_open(file, SYSFSLOCK_READ);
 }
 
 SEC("lsm/file_permission")
@@ -101,14 +116,14 @@ int BPF_PROG(sysfslock_file_permission, struct file *file, int mask, int ret)
 	if (mask & MAY_WRITE) {
 		if (likely(!is_sysfs(file->f_inode)))
 			return 0;
-		return enforce_opened(file, SYSFSLOCK_WRITE, EVENT_LSM_FILE_PERMISSION);
+		return check_opened(file, SYSFSLOCK_WRITE, EVENT_LSM_FILE_PERMISSION);
 	}
 	if (!blocks(SYSFSLOCK_READ) || !(mask & MAY_READ))
 		return 0;
 	inode = file->f_inode;
 	if (likely(!is_sysfs(inode)) || (inode->i_mode & S_IFMT) != S_IFREG)
 		return 0;
-	return enforce_opened(file, SYSFSLOCK_READ, EVENT_LSM_FILE_PERMISSION);
+	return check_opened(file, SYSFSLOCK_READ, EVENT_LSM_FILE_PERMISSION);
 }
 
 SEC("lsm/mmap_file")
@@ -123,11 +138,11 @@ int BPF_PROG(sysfslock_mmap_file, struct file *file, unsigned long reqprot, unsi
 	if (likely(!is_sysfs(file->f_inode)))
 		return 0;
 	if (flags & MAP_SHARED && file->f_mode & FMODE_WRITE) {
-		denied = enforce_opened(file, SYSFSLOCK_WRITE, EVENT_LSM_MMAP_FILE);
+		denied = check_opened(file, SYSFSLOCK_WRITE, EVENT_LSM_MMAP_FILE);
 		if (denied)
 			return denied;
 	}
-	return blocks(SYSFSLOCK_READ) ? enforce_opened(file, SYSFSLOCK_READ, EVENT_LSM_MMAP_FILE) : 0;
+	return blocks(SYSFSLOCK_READ) ? check_opened(file, SYSFSLOCK_READ, EVENT_LSM_MMAP_FILE) : 0;
 }
 
 static __always_inline int enforce_attributes(struct dentry *dentry, enum bpflock_event_type type)
@@ -141,7 +156,7 @@ static __always_inline int enforce_attributes(struct dentry *dentry, enum bpfloc
 		return 0;
 	access.object = inode->i_ino;
 	access.name = (const char *)dentry->d_name.name;
-	return enforce_sysfs(&access);
+	return likely(passes(bpf_get_current_task_btf(), access.op, access.object)) ? 0 : decide_access(&access);
 }
 
 SEC("lsm/inode_setattr")

@@ -23,6 +23,9 @@
 #define NAME_LEN 32 /* more than the longest name below */
 #define DEPTH 32 /* a bus of PCI bridges and seven hubs is 20 deep; deeper is taken for USB */
 #define NOT_GUARDED OPS
+#define BIT(n) (1U << (n))
+/* How long the names in operation_of() are: what most attributes have not. */
+#define LENGTHS (BIT(4) | BIT(6) | BIT(9) | BIT(10) | BIT(13) | BIT(17) | BIT(18) | BIT(28))
 
 const volatile enum usblock_op operations; /* their names, for user space */
 
@@ -45,32 +48,49 @@ __noinline u32 operation_of(u64 address)
 	return NOT_GUARDED;
 }
 
+/* The way up from a directory. */
+struct climb {
+	u64 dentry;
+	bool is_usb;
+};
+
+static long climb_one(u32 index, struct climb *climb)
+{
+	struct dentry *dentry = (void *)climb->dentry;
+	struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+	char name[8] = {}, above[4] = {};
+
+	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(dentry, d_name.name));
+	if (IS(name, "usbcore"))
+		return 1;
+	if (name[0] == 'u' && name[1] == 's' && name[2] == 'b') {
+		if (name[3] >= '0' && name[3] <= '9')
+			return 1;
+		bpf_probe_read_kernel_str(above, sizeof(above), BPF_CORE_READ(parent, d_name.name));
+		if (!name[3] && IS(above, "bus"))
+			return 1;
+	}
+	if (parent == dentry) {
+		climb->is_usb = false;
+		return 1;
+	}
+	climb->dentry = (u64)parent;
+	return 0;
+}
+
 /* Whether the directory or one above is a root hub (usbN), the bus (bus/usb), or usbcore's. */
 __noinline int is_usb(u64 address)
 {
-	struct dentry *dentry = (struct dentry *)address;
-	char name[8], above[4];
+	struct climb climb = { .dentry = address, .is_usb = true };
 
-	for (int i = 0; i < DEPTH; i++) {
-		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
-
-		__builtin_memset(name, 0, sizeof(name));
-		bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(dentry, d_name.name));
-		if (IS(name, "usbcore"))
-			return true;
-		if (name[0] == 'u' && name[1] == 's' && name[2] == 'b') {
-			if (name[3] >= '0' && name[3] <= '9')
-				return true;
-			__builtin_memset(above, 0, sizeof(above));
-			bpf_probe_read_kernel_str(above, sizeof(above), BPF_CORE_READ(parent, d_name.name));
-			if (!name[3] && IS(above, "bus"))
-				return true;
-		}
-		if (parent == dentry)
-			return false;
-		dentry = parent;
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
+		bpf_loop(DEPTH, climb_one, &climb, 0);
+	} else {
+		for (int i = 0; i < DEPTH; i++)
+			if (climb_one(i, &climb))
+				break;
 	}
-	return true;
+	return climb.is_usb;
 }
 
 static __noinline int decide_write(struct dentry *dentry, enum bpflock_event_type type, const struct path *path)
@@ -93,7 +113,16 @@ static __noinline int decide_write(struct dentry *dentry, enum bpflock_event_typ
 	/* Authorising is bpflock's business: being on the host is not enough. */
 	if (reason == REASON_BASELINE)
 		reason = config.allow & 1ULL << (access.op & (OPS - 1)) ? REASON_BASELINE_ALLOWED : REASON_DENIED_BASELINE;
-	return conclude(task, &access, forget(reason));
+	return settle(&access, forget(reason));
+}
+
+static __always_inline int check_write(struct dentry *dentry, enum bpflock_event_type type, const struct path *path)
+{
+	u32 length = dentry->d_name.len;
+
+	if (likely(length >= 32 || !(LENGTHS & BIT(length))))
+		return ignore(LOCK_USBLOCK);
+	return decide_write(dentry, type, path);
 }
 
 SEC("lsm/file_open")
@@ -103,7 +132,7 @@ int BPF_PROG(usblock_file_open, struct file *file, int ret)
 		return ret;
 	if (likely(!(file->f_mode & FMODE_WRITE) || file->f_inode->i_sb->s_magic != SYSFS_MAGIC))
 		return 0;
-	return decide_write(file->f_path.dentry, EVENT_LSM_FILE_OPEN, &file->f_path);
+	return check_write(file->f_path.dentry, EVENT_LSM_FILE_OPEN, &file->f_path);
 }
 
 SEC("lsm/file_permission")
@@ -113,5 +142,5 @@ int BPF_PROG(usblock_file_permission, struct file *file, int mask, int ret)
 		return ret;
 	if (likely(!(mask & MAY_WRITE) || file->f_inode->i_sb->s_magic != SYSFS_MAGIC))
 		return 0;
-	return decide_write(file->f_path.dentry, EVENT_LSM_FILE_PERMISSION, 0);
+	return check_write(file->f_path.dentry, EVENT_LSM_FILE_PERMISSION, 0);
 }

@@ -130,6 +130,23 @@ def test_every_lock_and_command_obeys(parent: Path, attacker: Attacker, locks: L
         locks.unload(lock)
 
 
+def test_a_process_that_repeats_itself(parent: Path, attacker: Attacker, locks: Locks, cli: Cli) -> None:
+    """What is decided in a short way, as it was just before, ends with an exception, and starts again without it."""
+    locks.load("kimglock", Profile.BASELINE)
+    again = "for i in 1 2 3; do true </dev/mem || exit_status=1; done; (exit ${exit_status:-0})"
+    assert attacker.run(f"echo $$ >{parent}/cgroup.procs").worked
+    try:
+        assert attacker.run(again).worked
+        cli("cgroup", "set", parent.name, "restricted").check()
+        assert not attacker.run("true </dev/mem").worked
+        cli("cgroup", "unset", parent.name).check()
+        before = locks.counters("kimglock")["dev_mem"].allowed
+        assert attacker.run(again).worked
+        assert locks.counters("kimglock")["dev_mem"].allowed == before + 3
+    finally:
+        attacker.run(f"echo $$ >{_MOUNT}/cgroup.procs")
+
+
 def test_unset_ends_it(parent: Path, scene: Scene, locks: Locks, cli: Cli) -> None:
     locks.load("kimglock", Profile.BASELINE)
     cli("cgroup", "set", str(parent), "allow").check()

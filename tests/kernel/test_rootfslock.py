@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """rootfslock: every way to change a file system, exceptions, and what is no concern of it."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +82,21 @@ def test_all_ways_to_change_it(shell: Attacker, place: Path, locks: Locks) -> No
 
     locks.unload("rootfslock")
     assert _not("ok", _ways(shell, place)) == {}
+
+
+def test_a_process_that_makes_many_files(place: Path, locks: Locks) -> None:
+    """Each is another object; but of one process so many are told, and all are counted."""
+    _load(locks, Profile.BASELINE, place)
+    locks.events()
+    files = 200
+    subprocess.run(["sh", "-c", f"i=0; while [ $i -lt {files} ]; do i=$((i+1)); : >{place}/new$i; done"], check=True)
+    events = [event for event in locks.events() if event.bpfprog == "rootfslock"]
+    counter = locks.counters("rootfslock")["write"]
+    assert (counter.allowed, counter.denied, counter.dropped) == (2 * files, 0, 0)  # made, and opened
+    assert len(events) == 20  # SENT_MAX of bpf/common.bpf.h
+    assert counter.limited == counter.allowed - len(events)
+    for number in range(files):
+        (place / f"new{number + 1}").unlink()
 
 
 def test_other_file_systems_stay_writable(place: Path, locks: Locks) -> None:

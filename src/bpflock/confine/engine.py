@@ -19,7 +19,7 @@ from bpflock.errors import BpflockError
 from bpflock.kernel import host, pins, preemption
 from bpflock.kernel.bpf import Map, Object, build_of, iterate
 from bpflock.kernel.btf import KernelTypes, ObjectTypes
-from bpflock.locks.enforce import CONFIG_SECTION, Enforcer
+from bpflock.locks.enforce import CONFIG_SECTION, Enforcer, cpu_mask
 from bpflock.policy.model import Origin, PolicySet
 from bpflock.policy.tables import (
     AUTOMATON_BLOCK,
@@ -210,7 +210,7 @@ class Engine:
         with Object(pins.POLICY) as program:
             for found in program.programs:
                 found.use(not found.optional or _exists(found.hook))
-            config = program.types.struct("bpflock_config").pack(build=program.build)
+            config = program.types.struct("bpflock_config").pack(build=program.build, cpu_mask=cpu_mask())
             program.set_constant(CONFIG_SECTION, "config", config)
             hooks = tuple(sorted(found.hook for found in program.programs if found.used))
             with pins.staging(pins.POLICY) as stage:

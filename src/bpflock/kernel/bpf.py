@@ -78,6 +78,14 @@ class Map:
             raise kernel_error("cannot freeze a table", error)
         return table
 
+    @classmethod
+    def block(cls, name: str, size: int) -> Self:
+        """A new array of one element, all zero: what a data section of that size is to programs."""
+        fd = lib.bl_map_create(lib.BPF_MAP_TYPE_ARRAY, name.encode(), 4, size, 1, 0)
+        if fd < 0:
+            raise kernel_error(f"cannot make a map of {size} bytes", fd)
+        return cls(fd)
+
     def __enter__(self) -> Self:
         return self
 
@@ -379,7 +387,11 @@ class Object:
                 hint="another version of bpflock pinned it: 'bpflock unlock --all' or 'bpflock policy unload --all', "
                 "then load again",
             )
-        error = lib.bpf_map__reuse_fd(self._find(name), shared.fd)
+        self.replace(name, shared)
+
+    def replace(self, name: str, other: Map) -> None:
+        """Use another map in place of an own one, of whatever size."""
+        error = lib.bpf_map__reuse_fd(self._find(name), other.fd)
         if error:
             raise kernel_error(f"{self.stem}: cannot reuse map {name}", error)
 

@@ -22,6 +22,9 @@ from bpflock.locks.usblock import USBLOCK, keeps_out
 EVENT_BUFFER = 1024 * 1024  # bytes; a power of two and a multiple of the page size
 _OPS = 64  # bpf/bpflock.h: operations of one lock
 _OTHER, _CANARY = 62, 63  # bpf/bpflock.h: OP_OTHER, OP_CANARY
+_ALL_BITS = (1 << _OPS) - 1
+_COUNTERS_SECTION = ".data.counters"
+_CPUS_MAX = 1024  # with counters of their own: the kernel takes values of 4 MB at most
 CONFIG_SECTION = ".rodata.config"  # of bpf/common.bpf.h; begins with struct bpflock_config
 _FTRACE = Path("/proc/sys/kernel/ftrace_enabled")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
@@ -57,6 +60,11 @@ class LockStatus:
     since: float
     hooks: tuple[str, ...]
     counters: tuple[Counter, ...]
+
+
+def cpu_mask() -> int:
+    """Of the number of a CPU: where its counters are. CPUs beyond _CPUS_MAX share those of others."""
+    return min(1 << (host.possible_cpus() - 1).bit_length(), _CPUS_MAX) - 1
 
 
 def operation_numbers(lock: Lock) -> dict[str, int]:
@@ -291,8 +299,11 @@ class Enforcer:
             build=program.build,
             profile=ObjectTypes.load().enum("bpflock_profile")[settings.profile.symbol],
             init_net=host.initial_network_namespace(),
+            cpu_mask=cpu_mask(),
         )
         program.set_constant(CONFIG_SECTION, "config", config)
+        plain = ~_mask(numbers, settings.block) if settings.profile in (Profile.ALLOW, Profile.BASELINE) else 0
+        program.set_constant(".rodata", "plain_ops", struct.pack("=Q", plain & _ALL_BITS))
         resolve = None if name == pins.GUARD else LOCKS[name].resolve
         if resolve:
             target = program.types.struct(f"{name}_target").pack(**resolve(LOCKS[name].parameter_values(settings)))
@@ -327,15 +338,15 @@ class Enforcer:
 
     def _keep_counters(self, program: Object, name: str, stack: contextlib.ExitStack) -> None:
         """Counts go on when a lock is replaced, unless their layout changed."""
-        entries = _OPS * host.possible_cpus()
+        size = (cpu_mask() + 1) * _OPS * ObjectTypes.load("kimglock").struct("bpflock_counter").size
         path = pins.directory(name) / pins.COUNTERS
         if path.exists():
             with contextlib.suppress(BpflockError):
                 counters = stack.enter_context(Map.open(path))
-                if counters.max_entries == entries:
-                    program.reuse(pins.COUNTERS, counters, pins.COUNTERS)
+                if (counters.value_size, counters.max_entries) == (size, 1):
+                    program.replace(_COUNTERS_SECTION, counters)
                     return
-        program.set_max_entries(pins.COUNTERS, entries)
+        program.replace(_COUNTERS_SECTION, stack.enter_context(Map.block(pins.COUNTERS, size)))
 
     def attach(self, program: Object, stage: Path) -> None:
         """Attach all programs and pin their links; then only the pins hold them."""
@@ -347,7 +358,7 @@ class Enforcer:
                 link = found.attach(cgroup)
                 stack.callback(link.close)
                 link.pin(pins.link_path(stage, found.hook))
-        for name, pin in ((pins.COUNTERS, pins.COUNTERS), (CONFIG_SECTION, pins.CONFIG)):
+        for name, pin in ((_COUNTERS_SECTION, pins.COUNTERS), (CONFIG_SECTION, pins.CONFIG)):
             with program.map(name) as kept:
                 kept.pin(stage / pin)
 
@@ -377,12 +388,9 @@ class Enforcer:
         """How often a canary was denied, by a lock's counters."""
         layout = ObjectTypes.load("kimglock").struct("bpflock_counter")
         denied = next(field.offset for field in layout.fields if field.name == "denied")
-        total = 0
-        for cpu in range(counters.max_entries // _OPS):
-            value = counters.lookup(struct.pack("=I", cpu * _OPS + _CANARY))
-            if value is not None:
-                total += struct.unpack_from("=Q", value, denied)[0]
-        return total
+        values = counters.values()
+        canaries = range(_CANARY * layout.size, len(values), _OPS * layout.size)  # one for each CPU
+        return sum(struct.unpack_from("=Q", values, start + denied)[0] for start in canaries)
 
     def status(self) -> list[LockStatus]:
         """The loaded locks, in their usual order."""

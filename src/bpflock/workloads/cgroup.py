@@ -22,6 +22,7 @@ from bpflock.locks.model import Profile
 
 MOUNTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 _CGROUP_PROFILES = (Profile.ALLOW, Profile.BASELINE, Profile.RESTRICTED)
+_NO_NSPROXY = 1  # bpf/bpflock.h: NO_NSPROXY
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,10 @@ def _tell_hooks(exceptions: Map) -> None:
     layout = ObjectTypes.load().struct("bpflock_shared")
     with Map.open(pins.shared("bpflock_shared")) as shared:
         values = layout.unpack(shared.values())
-        shared.update(struct.pack("=I", 0), layout.pack(**values | {"cgroups": sum(1 for _ in exceptions)}))
+        values["cgroups"] = sum(1 for _ in exceptions)
+        plain = not values["cgroups"] and not values["canary"]
+        values["plain_nsproxy"] = values["init_nsproxy"] if plain else _NO_NSPROXY
+        shared.update(struct.pack("=I", 0), layout.pack(**values))
 
 
 def set_profile(path_or_id: str, profile: Profile) -> int:

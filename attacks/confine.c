@@ -570,6 +570,86 @@ static enum result way_ring_connect(void)
 	return result;
 }
 
+/* R10: one way to use a descriptor, which stays open. */
+static enum result use_descriptor(int fd, const char *way)
+{
+	int other[2] = { -1, -1 };
+	char buffer[1024] = "x";
+	off_t start = 0;
+	long done = -1;
+	void *memory;
+
+	lseek(fd, 0, SEEK_SET);
+	if (!strcmp(way, "read")) {
+		done = read(fd, buffer, 1);
+	} else if (!strcmp(way, "pread")) {
+		done = pread(fd, buffer, 1, 0);
+	} else if (!strcmp(way, "write")) {
+		done = write(fd, "n", 1);
+	} else if (!strcmp(way, "pwrite")) {
+		done = pwrite(fd, "n", 1, 0);
+	} else if (!strcmp(way, "sendfile")) {
+		if (!socketpair(AF_UNIX, SOCK_STREAM, 0, other))
+			done = sendfile(other[0], fd, &start, 1);
+	} else if (!strcmp(way, "splice")) {
+		if (!pipe(other))
+			done = splice(fd, &start, other[1], NULL, 1, 0);
+	} else if (!strcmp(way, "splice_in")) {
+		if (!pipe(other) && write(other[1], "n", 1) == 1)
+			done = splice(other[0], NULL, fd, &start, 1, 0);
+	} else if (!strcmp(way, "mmap") || !strcmp(way, "mmap_shared")) {
+		memory = mmap(NULL, 4096, way[4] ? PROT_READ | PROT_WRITE : PROT_NONE, way[4] ? MAP_SHARED : MAP_PRIVATE, fd, 0);
+		done = memory == MAP_FAILED ? -1 : munmap(memory, 4096);
+	} else if (!strcmp(way, "ring")) {
+		struct io_uring_sqe entry = { .opcode = IORING_OP_READ, .fd = fd, .addr = (uintptr_t)buffer, .len = 1 };
+
+		done = by_ring(&entry);
+	} else if (!strcmp(way, "getdents")) {
+		done = syscall(SYS_getdents64, fd, buffer, sizeof(buffer));
+	} else if (!strcmp(way, "fallocate")) {
+		done = fallocate(fd, 0, 0, 1);
+	} else if (!strcmp(way, "child")) {
+		pid_t child = fork();
+
+		if (!child)
+			_exit(read(fd, buffer, 1) < 0 ? DENIED : OK);
+		return result_of(child, "a child read it");
+	} else {
+		errno = ENOSYS;
+	}
+	if (done < 0)
+		refused("%s", way);
+	shut(other[0]);
+	shut(other[1]);
+	return done < 0 ? (message[0] == 'd' ? DENIED : FAILED) : ok("%s", way);
+}
+
+/*
+ * FLAGS FILE [FLAGS FILE ...]: opens them (FLAGS as a number), then does with them what it is told: "INDEX WAY" in a line
+ * of standard input. Answers each with a line, and with one when it has opened them.
+ */
+static enum result hold(const char *arg)
+{
+	char line[256], way[32], *text = strdup(arg), *flags;
+	int fds[8], count = 0, index;
+
+	for (flags = strtok(text, " "); flags && count < 8; flags = strtok(NULL, " ")) {
+		fds[count] = open(strtok(NULL, " "), atoi(flags), 0600);
+		if (fds[count++] < 0)
+			return refused("open()");
+	}
+	puts("ready");
+	fflush(stdout);
+	while (fgets(line, sizeof(line), stdin)) {
+		if (sscanf(line, "%d %31s", &index, way) != 2 || index < 0 || index >= count)
+			return failed("\"%s\"?", line);
+		use_descriptor(fds[index], way);
+		puts(message);
+		fflush(stdout);
+	}
+	return ok("that was all");
+}
+
 /* R18: what may be read but not executed, copied to where the attacker may write. */
 static enum result copied(const char *place)
 {
@@ -654,6 +734,7 @@ const struct attack confine_attacks[] = {
 	ATTACK(execute, "execve(2) by a new process: PROGRAM [ARGUMENT ...]"),
 	ATTACK(rewrite, "write to a file what it holds: FILE"),
 	ATTACK(write_text, "write(2): FILE TEXT"),
+	ATTACK(hold, "use files that were opened before: FLAGS FILE [FLAGS FILE ...]"),
 	ATTACK(receive, "a descriptor that is sent to standard input"),
 	{},
 };

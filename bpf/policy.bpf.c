@@ -14,11 +14,11 @@
  *                            profile begins, if a descriptor stays open that it does not allow to open, or if the task is
  *                            traced and changes its profile. Descriptors 0 to 2 are what the program was given.
  *  lsm/bprm_committed_creds  from here on it is.
- *  iter/task                 tasks that were there before the policy.
+ *  iter/task                 tasks that were there before the policy, and their descriptors: policy_descriptors.bpf.h.
  *
  * Files:
  *  lsm/file_open             every open, through whatever system call or ring. Rights are derived here; reading and
- *                            writing what is open is not asked again.
+ *                            writing what is open is not asked again, unless another policy has come in between.
  *  lsm/file_receive          a descriptor that another process sent.
  *  lsm/mmap_file, lsm/file_mprotect
  *                            executable mappings need the right to execute (a loader is no way round), shared writable
@@ -29,7 +29,7 @@
  *  lsm/inode_rename, fexit/vfs_rename
  *                            count renames of directories: labels of files below them are made anew.
  *
- * Not done here: searching a directory needs no right. What was mapped or open before the policy stays so.
+ * Not done here: searching a directory needs no right. What was mapped before the policy stays so.
  * Times, extended attributes, socket files: policy_attributes.bpf.h. Anything but files: policy_objects.bpf.h.
  */
 #include "policy_calls.bpf.h"
@@ -289,6 +289,8 @@ int BPF_PROG(policy_task_alloc, struct task_struct *child, unsigned long flags, 
 	inherited->profile = subject->profile;
 	inherited->flags = subject->flags;
 	inherited->exe = subject->exe;
+	inherited->marked = subject->marked;
+	__builtin_memcpy(inherited->given, subject->given, sizeof(inherited->given));
 	inherited->canary = subject->canary;
 	/* The number of a new process is not given yet: see own_process(). A thread belongs to the same one. */
 	inherited->process = flags & CLONE_THREAD ? subject->process : 0;
@@ -332,6 +334,36 @@ struct linux_binprm___unsafe {
 #define DESCRIPTORS_MAX (1 << 20)
 #define DESCRIPTORS_GIVEN 3 /* standard input, output and error */
 
+static __always_inline u32 access_of_descriptor(struct file *file)
+{
+	u32 flags = BPF_CORE_READ(file, f_flags), mode = BPF_CORE_READ(file, f_mode), access = 0;
+
+	if (mode & FMODE_READ)
+		access |= FILE_READ;
+	if (mode & FMODE_WRITE)
+		access |= flags & O_APPEND ? FILE_APPEND : FILE_WRITE;
+	return access;
+}
+
+/* What tells a file that is given from others, with the mode in which it is open. */
+static __always_inline u64 given_of(struct file *file)
+{
+	return (u64)BPF_CORE_READ(file, f_inode) | (BPF_CORE_READ(file, f_mode) & (FMODE_READ | FMODE_WRITE));
+}
+
+static __always_inline void note_given(struct policy_task *subject, struct task_struct *task)
+{
+	struct fdtable *table = BPF_CORE_READ((struct task_struct___files *)task, files, fdt);
+	u64 files = (u64)BPF_CORE_READ(table, fd);
+
+	for (u32 i = 0; i < DESCRIPTORS_GIVEN; i++) {
+		struct file *file = 0;
+
+		bpf_probe_read_kernel(&file, sizeof(file), (void *)files + 8 * i);
+		subject->given[i] = file ? given_of(file) : 0;
+	}
+}
+
 struct descriptors {
 	struct policy_scratch *scratch;
 	u64 files; /* addresses of the kernel's arrays */
@@ -343,7 +375,7 @@ struct descriptors {
 static long check_descriptor(u32 index, struct descriptors *open)
 {
 	struct policy_scratch *scratch = open->scratch;
-	u32 number = index + DESCRIPTORS_GIVEN, flags, mode, access = 0;
+	u32 number = index + DESCRIPTORS_GIVEN, access;
 	struct vfsmount *mnt;
 	struct dentry *dentry;
 	struct file *file = 0;
@@ -355,12 +387,7 @@ static long check_descriptor(u32 index, struct descriptors *open)
 	bpf_probe_read_kernel(&closing, sizeof(closing), (void *)open->closing + 8ULL * (number / 64));
 	if (!file || closing >> (number & 63) & 1)
 		return 0;
-	flags = BPF_CORE_READ(file, f_flags);
-	mode = BPF_CORE_READ(file, f_mode);
-	if (mode & FMODE_READ)
-		access |= FILE_READ;
-	if (mode & FMODE_WRITE)
-		access |= flags & O_APPEND ? FILE_APPEND : FILE_WRITE;
+	access = access_of_descriptor(file);
 	if (!access)
 		return 0;
 	mnt = BPF_CORE_READ(file, f_path.mnt);
@@ -489,7 +516,8 @@ int BPF_PROG(policy_bprm_creds_from_file, struct linux_binprm *bprm, struct file
 	if (scratch->rights.contexts)
 		policy_add_contexts(subject, scratch);
 	if (scratch->rights.taint & EXEC_UNTAINT || scratch->rights.audit & EXEC_UNTAINT)
-		subject->next_flags = start_flags(profile_of(scratch->generation, subject->profile));
+		subject->next_flags = start_flags(profile_of(scratch->generation, subject->profile)) |
+				      (subject->flags & TASK_ASKED);
 	if (profile && (scratch->rights.taint & EXEC_TRANSITION || scratch->rights.audit & EXEC_TRANSITION)) {
 		subject->next_profile = profile;
 		subject->next_flags = start_flags(profile_of(scratch->generation, profile)) |
@@ -513,10 +541,16 @@ int BPF_PROG(policy_bprm_committed_creds, struct linux_binprm *bprm)
 	subject->exe = (u64)bprm->file->f_inode;
 	subject->process = process_of(task);
 	subject->user.depth = 0;
+	note_given(subject, task);
 	return 0;
 }
 
-/* Tasks that are there already: marked when a policy comes, freed when it goes. Counted: the next pass may find more. */
+#include "policy_descriptors.bpf.h"
+
+/*
+ * Tasks that are there already: marked when a policy comes, freed when it goes. Counted: the next pass may find more. Then
+ * the descriptors of those that are confined are looked at.
+ */
 u64 policy_marked SEC(".data.marked");
 
 SEC("iter/task")
@@ -532,8 +566,10 @@ int policy_mark(struct bpf_iter__task *context)
 		return 0;
 	subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
 	if (subject && subject->profile) {
-		if (profile_of(policy_generation, subject->profile))
+		if (profile_of(policy_generation, subject->profile)) {
+			find_descriptors(task, subject, scratch);
 			return 0;
+		}
 		subject->profile = 0;
 	}
 	if (!task->mm)
@@ -552,6 +588,9 @@ int policy_mark(struct bpf_iter__task *context)
 	subject->process = process_of(task);
 	subject->user.depth = subject->kernel.depth = 0;
 	subject->flags = start_flags(profile_of(scratch->generation, profile));
+	subject->marked = scratch->generation;
+	subject->opened = 0;
+	note_given(subject, task);
 	subject->profile = profile;
 	__sync_fetch_and_add(&policy_marked, 1);
 	return 0;
@@ -632,6 +671,8 @@ int BPF_PROG(policy_file_open, struct file *file)
 
 	if (likely(!subject))
 		return 0;
+	/* Before anything is decided: then a later generation has decided it. */
+	subject->opened = policy_generation;
 	if (likely(open_settled(subject, task, file)))
 		return 0;
 	/* Again: a register for it would be saved by all. It was there just now. */
@@ -668,6 +709,8 @@ int BPF_PROG(policy_mmap_file, struct file *file, unsigned long reqprot, unsigne
 	}
 	if (prot & PROT_WRITE && flags & MAP_SHARED && file->f_flags & O_APPEND)
 		access |= FILE_WRITE;
+	if (unlikely(policy_pass.any))
+		access |= access_of_mapping(file, flags & MAP_SHARED, prot & PROT_WRITE);
 	return access ? decide_file(file, EVENT_LSM_MMAP_FILE, access) : 0;
 }
 
@@ -692,6 +735,8 @@ int BPF_PROG(policy_file_mprotect, struct vm_area_struct *vma, unsigned long req
 	}
 	if (prot & PROT_WRITE && vma->vm_flags & VM_SHARED && file->f_flags & O_APPEND)
 		access |= FILE_WRITE;
+	if (unlikely(policy_pass.any))
+		access |= access_of_mapping(file, vma->vm_flags & VM_SHARED, prot & PROT_WRITE);
 	return access ? decide_file(file, EVENT_LSM_FILE_MPROTECT, access) : 0;
 }
 

@@ -31,6 +31,7 @@
 #define NR_FSOPEN 430
 #define NR_FSMOUNT 432
 #define NR_FSPICK 433
+#define NR_OPENAT2 437
 #define NR_MOUNT_SETATTR 442
 #define NR_OPEN_TREE_ATTR 467
 
@@ -104,6 +105,18 @@ static __always_inline bool decode_call(struct task_struct *task, struct call *c
 	return call->number != NR_UNSHARE_32 && call->number != NR_SETNS_32;
 }
 
+/* Whether the call that a task is in, or was in last, opens a file: open, creat, mq_open, openat, open_by_handle_at, openat2. */
+static __always_inline bool is_open_call(struct task_struct *task)
+{
+	u32 number = call_number(task);
+
+	if (number == NR_OPENAT2)
+		return true;
+	if (((struct task_struct___x86 *)task)->thread_info.status & TS_COMPAT)
+		return number == 5 || number == 8 || number == 277 || number == 295 || number == 342;
+	return number == 2 || number == 85 || number == 240 || number == 257 || number == 304;
+}
+
 #elif defined(__TARGET_ARCH_arm64)
 
 #define NR_UNSHARE 97
@@ -137,6 +150,18 @@ static __always_inline bool decode_call(struct task_struct *task, struct call *c
 		return true;
 	}
 	return call->number != NR_UNSHARE_32 && call->number != NR_SETNS_32;
+}
+
+/* As above, without open and creat, which are only in the 32-bit table. */
+static __always_inline bool is_open_call(struct task_struct *task)
+{
+	u32 number = call_number(task);
+
+	if (number == NR_OPENAT2)
+		return true;
+	if (((struct task_struct___arm64 *)task)->thread_info.flags & 1UL << TIF_32BIT)
+		return number == 5 || number == 8 || number == 274 || number == 322 || number == 371;
+	return number == 56 || number == 180 || number == 265;
 }
 
 #else

@@ -7,20 +7,22 @@ in force: it lives exactly as long.
 
 import contextlib
 import functools
+import hashlib
 import json
 import struct
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 
 from bpflock.confine import canary
 from bpflock.confine import functions as probing
 from bpflock.errors import BpflockError
 from bpflock.kernel import host, pins, preemption
-from bpflock.kernel.bpf import Map, Object, build_of, iterate
+from bpflock.kernel.bpf import Map, Object, attach_pinned, build_of, iterate
 from bpflock.kernel.btf import KernelTypes, ObjectTypes
 from bpflock.locks.enforce import CONFIG_SECTION, Enforcer
-from bpflock.policy.model import Origin, PolicySet
+from bpflock.policy.model import Origin, PolicySet, Profile
 from bpflock.policy.tables import OBJECT, RIGHTS, Numbering, Tables, compile_policy
 
 _GENERATIONS = 4  # GENERATIONS of bpf/policy.bpf.h
@@ -37,24 +39,62 @@ _MAPS = {
     "tree": ".data.tree",
     "renames": "policy_renames",
     "marked": ".data.marked",
+    "stale": "policy_stale",
+    "pass": ".data.pass",
 }
 # Of these, all are kept or none.
 _OF_PATHS = ("labels", "tree", "renames")
 _STATE = "state"
 _MARK = "iter/task"
 _ALWAYS = ("lsm/file_open",)
+# Attached only while there are descriptors to be asked about: bpf/policy_descriptors.bpf.h. Until then only pinned.
+_DESCRIPTORS = "lsm/file_permission"
+_DESCRIPTORS_PIN = "descriptors"
+_NOTED = struct.Struct("=Q2I")  # struct policy_noted
+_OPENING_SECONDS = 2.0  # how long to wait for opens that the policy before has decided
+_LOOK_AGAIN_SECONDS = 0.01
+
+
+@dataclass
+class _Pass:
+    """struct policy_pass of bpf/policy_descriptors.bpf.h: between us and the passes over all tasks."""
+
+    first: int
+    last: int
+    found: int
+    opening: int
+    asked: int
+    any: int
+
+    _LAYOUT = struct.Struct("=6Q")
+
+    @classmethod
+    def read(cls, pinned: Map) -> "_Pass":
+        return cls(*cls._LAYOUT.unpack_from(pinned.values()))
+
+    def write(self, pinned: Map) -> None:
+        pinned.update(bytes(4), self._LAYOUT.pack(*astuple(self)))
+
+
+def _digest(profile: Profile) -> str:
+    """Equal for profiles that say the same, wherever they are from."""
+    rules = sorted({repr((rule.object, rule.effect, rule.functions)) for rule in profile.rules})
+    said = repr((profile.executable, profile.complain, rules))
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class State:
     """What is in force: the number of the policy set, the numbers of its profiles and functions, its source (a document
-    that belongs to the caller), which hooks it is on, and which functions it has probes on."""
+    that belongs to the caller), which hooks it is on, which functions it has probes on, and digests of the profiles
+    under which the descriptors of all tasks have been looked at, by number."""
 
     generation: int
     numbering: Numbering
     source: str
     hooks: tuple[str, ...]
     probes: tuple[probing.Probe, ...] = ()
+    looked_at: Mapping[int, str] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         text = json.dumps(
@@ -64,6 +104,7 @@ class State:
                 "source": self.source,
                 "hooks": self.hooks,
                 "probes": [astuple(probe) for probe in self.probes],
+                "looked_at": {str(number): digest for number, digest in self.looked_at.items()},
             }
         ).encode()
         content = struct.pack("=Q", len(text)) + text
@@ -75,7 +116,8 @@ class State:
         found = json.loads(content[8 : 8 + length])
         numbering = Numbering.from_json(found["numbering"])
         probes = tuple(probing.Probe(*fields) for fields in found["probes"])
-        return cls(int(found["generation"]), numbering, str(found["source"]), tuple(found["hooks"]), probes)
+        looked_at = {int(number): str(digest) for number, digest in found.get("looked_at", {}).items()}
+        return cls(int(found["generation"]), numbering, str(found["source"]), tuple(found["hooks"]), probes, looked_at)
 
 
 def profile_names() -> Mapping[int, str]:
@@ -136,7 +178,10 @@ class Engine:
             numbering = before.numbering if before else Numbering()
             numbering.extend(policy)
             generation = before.generation + 1 if before else 1
-            tables = compile_policy(policy, numbering, generation)
+            digests = {numbering.profiles[profile.executable]: _digest(profile) for profile in policy.profiles}
+            known = before.looked_at if before else {}
+            changed = {number for number, digest in digests.items() if known.get(number) != digest}
+            tables = compile_policy(policy, numbering, generation, changed)
             probes: dict[probing.Probe, Origin | None]
             if only_less and before:
                 probes = dict.fromkeys(probing.kept(before.probes, policy, numbering))
@@ -159,9 +204,14 @@ class Engine:
             except BpflockError:
                 self._enforcer.remove_unused_pins()
                 raise
-            self._mark()
+            hooks: tuple[str, ...] = _ALWAYS
+            if self._ask(self._mark()):
+                hooks = (*hooks, _DESCRIPTORS)
+            if state := _read_state():
+                # Only now: what ends before has another look taken at all of them.
+                self._keep(pins.directory(pins.POLICY), replace(state, looked_at=digests))
             # New programs are all tried. Those that were there may have been switched off, but only all together.
-            self._test(pins.hooks(pins.POLICY) if loaded else _ALWAYS)
+            self._test(pins.hooks(pins.POLICY) if loaded else hooks)
         return tables
 
     def _test(self, hooks: tuple[str, ...]) -> None:
@@ -190,7 +240,7 @@ class Engine:
 
     def _is_loaded(self, state: State) -> bool:
         """Whether the programs in the kernel are all there, and those that we would load."""
-        if pins.hooks(pins.POLICY) != state.hooks:
+        if tuple(hook for hook in pins.hooks(pins.POLICY) if hook != _DESCRIPTORS) != state.hooks:
             return False
         with contextlib.suppress(BpflockError), Map.open(pins.directory(pins.POLICY) / pins.CONFIG) as pinned:
             layout = ObjectTypes.load(pins.POLICY).struct("bpflock_config")
@@ -205,7 +255,8 @@ class Engine:
                 found.use(not found.optional or _exists(found.hook))
             config = program.types.struct("bpflock_config").pack(build=program.build)
             program.set_constant(CONFIG_SECTION, "config", config)
-            hooks = tuple(sorted(found.hook for found in program.programs if found.used))
+            hooks = tuple(sorted(found.hook for found in program.programs if found.used and found.hook != _DESCRIPTORS))
+            asked = pins.link_path(pins.directory(pins.POLICY), _DESCRIPTORS).exists()
             with pins.staging(pins.POLICY) as stage:
                 self._load(program)
                 for pin, name in _MAPS.items():
@@ -213,7 +264,10 @@ class Engine:
                         made.pin(stage / pin)
                 self._switch(stage, tables, State(tables.generation, numbering, source, hooks, tuple(probes)))
                 with probing.attached(stage, probes):
-                    self._enforcer.attach(program, stage)
+                    self._enforcer.attach(program, stage, () if asked else (_DESCRIPTORS,))
+                for found in program.programs:
+                    if found.hook == _DESCRIPTORS:
+                        found.pin(stage / _DESCRIPTORS_PIN)
                 pins.write_origins(stage, {})
             pins.publish(pins.POLICY)
 
@@ -253,13 +307,53 @@ class Engine:
         with Map.open(base / "generation") as generation:
             generation.update(struct.pack("=I", 0), struct.pack("=I", tables.generation))
 
-    def _mark(self) -> None:
-        """Confine the tasks that run already. A task may fork while we look: until a pass finds none that is new."""
+    def _mark(self) -> bool:
+        """Confine the tasks that run already, and look at the descriptors of all that are confined. A task may fork, or
+        hand them on, while we look: until a pass finds nothing that is new. Whether any is to be asked about."""
         base = pins.directory(pins.POLICY)
-        before = -1
-        while (now := self._marked(base)) != before:
-            iterate(pins.link_path(base, _MARK))
-            before = now
+        with Map.open(base / "pass") as passes:
+            found = _Pass.read(passes).found
+            _Pass(first=1, last=0, found=found, opening=0, asked=0, any=_Pass.read(passes).any).write(passes)
+            end = time.monotonic() + _OPENING_SECONDS
+            before = -1, -1
+            while True:
+                iterate(pins.link_path(base, _MARK))
+                seen = _Pass.read(passes)
+                now = self._marked(base), seen.found
+                if now == before and (not seen.opening or seen.last):
+                    return self._forget_stale(base, passes, seen)
+                if now == before:
+                    time.sleep(_LOOK_AGAIN_SECONDS)
+                before = now
+                late = int(time.monotonic() > end)
+                replace(seen, first=0, last=late, opening=0, asked=0).write(passes)
+
+    def _forget_stale(self, base: Path, passes: Map, seen: _Pass) -> bool:
+        """What nobody has any more is not asked about. Whether anything is."""
+        with Map.open(base / "generation") as pinned:
+            (generation,) = struct.unpack_from("=I", pinned.values())
+        left = 0
+        with Map.open(base / "stale") as stale:
+            for key in list(stale):
+                value = stale.lookup(key)
+                if value and _NOTED.unpack(value)[1] == generation:
+                    left += 1
+                else:
+                    stale.delete(key)
+        any_ = bool(left or seen.asked)
+        replace(seen, any=int(any_)).write(passes)
+        return any_
+
+    def _ask(self, wanted: bool) -> bool:
+        """Attach the program that asks about descriptors, or take it out. Whether it is attached newly."""
+        base = pins.directory(pins.POLICY)
+        link = pins.link_path(base, _DESCRIPTORS)
+        if wanted and not link.exists():
+            attach_pinned(base / _DESCRIPTORS_PIN, link)
+            return True
+        if not wanted:
+            link.unlink(missing_ok=True)
+        return False
 
     def _marked(self, base: Path) -> int:
         with Map.open(base / "marked") as marked:

@@ -464,39 +464,62 @@ OVERWRITE_LOG(mmap, "mmap")
 OVERWRITE_LOG(truncate, "ftruncate")
 OVERWRITE_LOG(flags, "no-append")
 
-/* R14: one entry, submitted and waited for. IOSQE_ASYNC: by a thread of the kernel. The answer is like a system call's. */
+struct ring {
+	int fd;
+	struct io_uring_params params;
+	char *rings;
+	struct io_uring_sqe *entries;
+};
+
+static int make_ring(struct ring *ring)
+{
+	size_t ring_size, completion_size;
+	struct io_uring_params *params = &ring->params;
+
+	memset(ring, 0, sizeof(*ring));
+	ring->fd = syscall(SYS_io_uring_setup, 2, params);
+	if (ring->fd < 0)
+		return -1;
+	ring_size = params->sq_off.array + params->sq_entries * sizeof(uint32_t);
+	completion_size = params->cq_off.cqes + params->cq_entries * sizeof(struct io_uring_cqe);
+	/* One mapping for both: IORING_FEAT_SINGLE_MMAP, since 5.4. */
+	ring->rings = mmap(NULL, ring_size > completion_size ? ring_size : completion_size, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_POPULATE, ring->fd, IORING_OFF_SQ_RING);
+	ring->entries = mmap(NULL, params->sq_entries * sizeof(*ring->entries), PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_POPULATE, ring->fd, IORING_OFF_SQES);
+	return ring->rings == MAP_FAILED || ring->entries == MAP_FAILED ? -1 : 0;
+}
+
+/* One entry, submitted and waited for. IOSQE_ASYNC: by a thread of the kernel. The answer is like a system call's. */
+static int submit(struct ring *ring, const struct io_uring_sqe *wanted)
+{
+	struct io_uring_params *params = &ring->params;
+	uint32_t *tail = (void *)(ring->rings + params->sq_off.tail), *head = (void *)(ring->rings + params->cq_off.head);
+	struct io_uring_cqe *completions = (void *)(ring->rings + params->cq_off.cqes);
+	uint32_t place = *tail & (params->sq_entries - 1);
+	int answer;
+
+	ring->entries[place] = *wanted;
+	((uint32_t *)(ring->rings + params->sq_off.array))[place] = place;
+	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+	if (syscall(SYS_io_uring_enter, ring->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) != 1)
+		return -1;
+	answer = completions[*head & (params->cq_entries - 1)].res;
+	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
+	if (answer < 0) {
+		errno = -answer;
+		answer = -1;
+	}
+	return answer;
+}
+
+/* R14 */
 static int by_ring(struct io_uring_sqe *wanted)
 {
-	struct io_uring_params params = {};
-	int fd = syscall(SYS_io_uring_setup, 2, &params), answer = -1;
-	size_t ring_size, completion_size, size;
-	struct io_uring_sqe *entries;
-	struct io_uring_cqe *completions;
-	char *ring;
+	struct ring ring;
+	int answer = make_ring(&ring) ? -1 : submit(&ring, wanted);
 
-	if (fd < 0)
-		return -1;
-	ring_size = params.sq_off.array + params.sq_entries * sizeof(uint32_t);
-	completion_size = params.cq_off.cqes + params.cq_entries * sizeof(*completions);
-	size = ring_size > completion_size ? ring_size : completion_size;
-	/* One mapping for both: IORING_FEAT_SINGLE_MMAP, since 5.4. */
-	ring = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, IORING_OFF_SQ_RING);
-	entries = mmap(NULL, params.sq_entries * sizeof(*entries), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd,
-		       IORING_OFF_SQES);
-	if (ring != MAP_FAILED && entries != MAP_FAILED) {
-		entries[0] = *wanted;
-		((uint32_t *)(ring + params.sq_off.array))[0] = 0;
-		__atomic_store_n((uint32_t *)(ring + params.sq_off.tail), 1, __ATOMIC_RELEASE);
-		if (syscall(SYS_io_uring_enter, fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1) {
-			completions = (void *)(ring + params.cq_off.cqes);
-			answer = completions[0].res;
-			if (answer < 0) {
-				errno = -answer;
-				answer = -1;
-			}
-		}
-	}
-	shut(fd);
+	shut(ring.fd);
 	return answer;
 }
 
@@ -573,6 +596,7 @@ static enum result way_ring_connect(void)
 /* R10: one way to use a descriptor, which stays open. */
 static enum result use_descriptor(int fd, const char *way)
 {
+	static struct ring kept;
 	int other[2] = { -1, -1 };
 	char buffer[1024] = "x";
 	off_t start = 0;
@@ -604,6 +628,15 @@ static enum result use_descriptor(int fd, const char *way)
 		struct io_uring_sqe entry = { .opcode = IORING_OP_READ, .fd = fd, .addr = (uintptr_t)buffer, .len = 1 };
 
 		done = by_ring(&entry);
+	} else if (!strcmp(way, "register")) {
+		done = make_ring(&kept) ? -1 : syscall(SYS_io_uring_register, kept.fd, IORING_REGISTER_FILES, &fd, 1);
+		shut(fd);
+	} else if (!strcmp(way, "registered")) {
+		struct io_uring_sqe entry = {
+			.opcode = IORING_OP_READ, .flags = IOSQE_FIXED_FILE, .addr = (uintptr_t)buffer, .len = 1,
+		};
+
+		done = submit(&kept, &entry);
 	} else if (!strcmp(way, "getdents")) {
 		done = syscall(SYS_getdents64, fd, buffer, sizeof(buffer));
 	} else if (!strcmp(way, "fallocate")) {

@@ -354,14 +354,11 @@ static __always_inline u64 given_of(struct file *file)
 static __always_inline void note_given(struct policy_task *subject, struct task_struct *task)
 {
 	struct fdtable *table = BPF_CORE_READ((struct task_struct___files *)task, files, fdt);
-	u64 files = (u64)BPF_CORE_READ(table, fd);
+	struct file *files[DESCRIPTORS_GIVEN] = {};
 
-	for (u32 i = 0; i < DESCRIPTORS_GIVEN; i++) {
-		struct file *file = 0;
-
-		bpf_probe_read_kernel(&file, sizeof(file), (void *)files + 8 * i);
-		subject->given[i] = file ? given_of(file) : 0;
-	}
+	bpf_probe_read_kernel(files, sizeof(files), BPF_CORE_READ(table, fd));
+	for (u32 i = 0; i < DESCRIPTORS_GIVEN; i++)
+		subject->given[i] = files[i] ? given_of(files[i]) : 0;
 }
 
 struct descriptors {

@@ -16,14 +16,39 @@
  * may have been opened there.
  *
  * An open that the earlier policy decided may not have its descriptor yet. User space looks again until there are none,
- * and in the end has all descriptors of a process asked about that still is in such an open; the same if there is no room
- * to note one.
+ * and in the end has all descriptors of a process asked about that still is in such an open; the same if files are
+ * registered with an io_uring of it, which need no descriptor then, or if there is no room to note one.
  */
 #ifndef BPFLOCK_POLICY_DESCRIPTORS_BPF_H
 #define BPFLOCK_POLICY_DESCRIPTORS_BPF_H
 
 #define STALE_MAX 65536
 #define LOOKED_AT_MAX (1 << 16) /* descriptors of one task */
+#define REGISTERED_RINGS 16
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct file___private {
+	void *private_data;
+};
+struct io_rsrc_data___counted {
+	unsigned int nr;
+};
+struct io_file_table___data { /* 7.3 */
+	struct io_rsrc_data___counted data;
+};
+struct io_ring_ctx___data {
+	struct io_file_table___data file_table;
+};
+struct io_ring_ctx___counted { /* 6.1 */
+	unsigned int nr_user_files;
+};
+struct io_uring_task {
+	struct file *registered_rings[REGISTERED_RINGS];
+};
+struct task_struct___ring {
+	struct io_uring_task *io_uring;
+};
+#pragma clang attribute pop
 
 struct policy_descriptor {
 	u64 file; /* struct file */
@@ -58,6 +83,7 @@ struct policy_pass policy_pass SEC(".data.pass");
 struct descriptor_search {
 	struct policy_scratch *scratch;
 	struct policy_task *subject;
+	struct policy_task *process; /* its leader's, if that is confined by the same profile */
 	u64 files; /* address of the kernel's array */
 	u32 count;
 	u32 changed; /* also those not noted yet */
@@ -111,6 +137,42 @@ static __always_inline void ask_all(struct policy_task *subject)
 	policy_pass.any = true;
 }
 
+/* Whether a file is an io_uring with which files are registered, as far as can be told. */
+static __always_inline bool holds_files(struct file *file)
+{
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
+	void *ring = BPF_CORE_READ((struct file___private *)file, private_data);
+	char text[12] = {};
+
+	bpf_probe_read_kernel_str(text, sizeof(text), name);
+	if (text[0] != '[' || text[1] != 'i' || text[2] != 'o' || text[3] != '_' || text[4] != 'u')
+		return false;
+	if (bpf_core_field_exists(struct io_ring_ctx___counted, nr_user_files))
+		return BPF_CORE_READ((struct io_ring_ctx___counted *)ring, nr_user_files) != 0;
+	if (bpf_core_field_exists(struct io_file_table___data, data))
+		return BPF_CORE_READ((struct io_ring_ctx___data *)ring, file_table.data.nr) != 0;
+	return true;
+}
+
+/* The same for the rings that a task has registered, which need no descriptor either. */
+static __always_inline bool has_ring_with_files(struct task_struct *task)
+{
+	struct io_uring_task *rings = BPF_CORE_READ((struct task_struct___ring *)task, io_uring);
+	u32 at = bpf_core_field_offset(struct io_uring_task, registered_rings);
+
+	if (likely(!rings))
+		return false;
+	for (u32 i = 0; i < REGISTERED_RINGS; i++) {
+		struct file *file = 0;
+
+		bpf_probe_read_kernel(&file, sizeof(file), (void *)rings + at + 8 * i);
+		if (file && holds_files(file))
+			return true;
+	}
+	return false;
+}
+
 static __always_inline bool is_given(const struct policy_task *subject, u64 given)
 {
 	return subject->given[0] == given || subject->given[1] == given || subject->given[2] == given;
@@ -131,7 +193,7 @@ static long find_descriptor(u32 index, struct descriptor_search *search)
 	if (index >= search->count)
 		return 1;
 	if (index >= LOOKED_AT_MAX - 1) {
-		ask_all(subject);
+		ask_all(search->process);
 		return 1;
 	}
 	bpf_probe_read_kernel(&file, sizeof(file), (void *)search->files + 8ULL * index);
@@ -161,6 +223,8 @@ static long find_descriptor(u32 index, struct descriptor_search *search)
 	note(scratch);
 	begin(scratch);
 	policy_walk(scratch);
+	if (scratch->label == LABEL_INTERNAL && holds_files(file))
+		ask_all(search->process);
 	if (scratch->label == LABEL_INTERNAL || scratch->label == LABEL_LAYER)
 		return 0;
 	policy_rights_of(scratch);
@@ -176,7 +240,7 @@ static long find_descriptor(u32 index, struct descriptor_search *search)
 		struct policy_noted noted = { (u64)inode, policy_generation, missing };
 
 		if (bpf_map_update_elem(&policy_stale, &key, &noted, BPF_ANY))
-			ask_all(subject);
+			ask_all(search->process);
 		else
 			__sync_fetch_and_add(&policy_pass.found, 1);
 	}
@@ -200,7 +264,8 @@ static __always_inline void find_descriptors(struct task_struct *task, struct po
 	if (of_process && of_process->profile == subject->profile)
 		flags |= of_process->flags;
 	else
-		of_process = 0;
+		of_process = subject;
+	search.process = of_process;
 	/* What a process opens before it is tainted, it may use afterwards. */
 	if (!(flags & TASK_ENFORCED))
 		return;
@@ -211,15 +276,17 @@ static __always_inline void find_descriptors(struct task_struct *task, struct po
 		if (subject->opened != policy_generation && is_open_call(task)) {
 			__sync_fetch_and_add(&policy_pass.opening, 1);
 			if (policy_pass.last)
-				ask_all(of_process ? of_process : subject);
+				ask_all(of_process);
 		}
+		if (has_ring_with_files(task))
+			ask_all(of_process);
 	}
-	if (of_process && of_process->flags & TASK_ASKED)
+	if (of_process->flags & TASK_ASKED)
 		ask_all(subject);
 	if (subject->flags & TASK_ASKED)
 		__sync_fetch_and_add(&policy_pass.asked, 1);
 	of_leader = BPF_CORE_READ((struct task_struct___files *)leader, files);
-	if (!files || (task != leader && of_process && files == of_leader))
+	if (!files || (of_process != subject && files == of_leader))
 		return;
 	scratch->ns = (u64)BPF_CORE_READ(task, nsproxy, mnt_ns);
 	if (!scratch->ns)

@@ -654,6 +654,23 @@ def test_held_open_under_way(held: Engine, monkeypatch: pytest.MonkeyPatch) -> N
         assert not ATTACHED.exists()
 
 
+def test_held_by_a_ring(held: Engine) -> None:
+    """Registered with an io_uring, a file needs no descriptor: then all of the process are asked about."""
+    with Holder(BOUND, (os.O_RDONLY, SECRET), (os.O_RDONLY, OPEN), (os.O_RDONLY, SECRET)) as bound:
+        assert bound.can(0, "register")
+        assert bound.can(0, "registered")
+        held.load(held_policy())
+        for _ in range(2):
+            assert not bound.can(0, "registered")
+            assert bound.can(1, "read")
+            assert not bound.can(2, "read")
+            held.load(held_policy("", ANOTHER))
+        held.load(held_policy(f'fs("{SECRET}", read)'))
+        assert bound.can(0, "registered")
+    held.load(held_policy())
+    assert not ATTACHED.exists()
+
+
 def test_held_interrupted_load(held: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the switch and the look at descriptors the command ends: the next load makes up for it."""
     held.load(held_policy(f'fs("{SECRET}", read)'))

@@ -413,57 +413,6 @@ static enum result way_handle(void)
 	return secret_by(open_by_handle_at(dir, &name.handle, O_RDONLY), "open_by_handle_at()");
 }
 
-/* R11: open/file may be read only, open/log be read and appended to. Each writes, and undoes it. */
-static enum result overwrite(const char *path, int flags, const char *way)
-{
-	int fd = open(path, flags), from[2] = { -1, -1 };
-	ssize_t done = -1;
-	volatile char *memory;
-
-	if (fd < 0)
-		return refused("open()");
-	if (!strcmp(way, "mmap")) {
-		memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-		if (memory != MAP_FAILED) {
-			memory[0] = memory[0];
-			munmap((char *)memory, 4096);
-			done = 0;
-		}
-	} else if (!strcmp(way, "splice")) {
-		if (!pipe(from) && write(from[1], "o", 1) == 1)
-			done = splice(from[0], NULL, fd, NULL, 1, 0);
-	} else if (!strcmp(way, "sendfile")) {
-		from[0] = open(path, O_RDONLY);
-		done = sendfile(fd, from[0], NULL, 1);
-	} else if (!strcmp(way, "copy_file_range")) {
-		from[0] = open(in("open/log"), O_RDONLY);
-		done = copy_file_range(from[0], NULL, fd, NULL, 1, 0);
-	} else if (!strcmp(way, "ftruncate")) {
-		done = ftruncate(fd, 4);
-	} else if (!strcmp(way, "no-append")) {
-		done = fcntl(fd, F_SETFL, 0);
-	}
-	if (done < 0)
-		refused("%s", way);
-	shut(fd);
-	shut(from[0]);
-	shut(from[1]);
-	return done < 0 ? (message[0] == 'd' ? DENIED : FAILED) : ok("wrote by %s", way);
-}
-
-#define OVERWRITE(name, way) \
-	static enum result way_##name(void) { return overwrite(in("open/file"), O_RDWR, way); }
-#define OVERWRITE_LOG(name, way) \
-	static enum result way_log_##name(void) { return overwrite(in("open/log"), O_RDWR | O_APPEND, way); }
-
-OVERWRITE(mmap, "mmap")
-OVERWRITE(splice, "splice")
-OVERWRITE(sendfile, "sendfile")
-OVERWRITE(copy, "copy_file_range")
-OVERWRITE_LOG(mmap, "mmap")
-OVERWRITE_LOG(truncate, "ftruncate")
-OVERWRITE_LOG(flags, "no-append")
-
 struct ring {
 	int fd;
 	struct io_uring_params params;
@@ -513,7 +462,6 @@ static int submit(struct ring *ring, const struct io_uring_sqe *wanted)
 	return answer;
 }
 
-/* R14 */
 static int by_ring(struct io_uring_sqe *wanted)
 {
 	struct ring ring;
@@ -523,6 +471,77 @@ static int by_ring(struct io_uring_sqe *wanted)
 	return answer;
 }
 
+/* R11: open/file may be read only, open/log be read and appended to. Each writes; what is in open/file stays. */
+static enum result overwrite(const char *path, int flags, const char *way)
+{
+	int fd = open(path, flags), from[2] = { -1, -1 };
+	ssize_t done = -1;
+	volatile char *memory;
+
+	if (fd < 0)
+		return refused("open()");
+	if (!strcmp(way, "mmap")) {
+		memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (memory != MAP_FAILED) {
+			memory[0] = memory[0];
+			munmap((char *)memory, 4096);
+			done = 0;
+		}
+	} else if (!strcmp(way, "splice")) {
+		if (!pipe(from) && write(from[1], "o", 1) == 1)
+			done = splice(from[0], NULL, fd, NULL, 1, 0);
+	} else if (!strcmp(way, "sendfile")) {
+		from[0] = open(path, O_RDONLY);
+		done = sendfile(fd, from[0], NULL, 1);
+	} else if (!strcmp(way, "copy_file_range")) {
+		from[0] = open(in("open/log"), O_RDONLY);
+		done = copy_file_range(from[0], NULL, fd, NULL, 1, 0);
+	} else if (!strcmp(way, "ftruncate")) {
+		done = ftruncate(fd, 4);
+	} else if (!strcmp(way, "no-append")) {
+		done = fcntl(fd, F_SETFL, 0);
+	} else if (!strcmp(way, "punch")) {
+		done = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 1);
+	} else if (!strcmp(way, "pwritev2")) {
+		struct iovec vector = { "o", 1 };
+
+		done = syscall(SYS_pwritev2, fd, &vector, 1, 0, 0, 0x20 /* RWF_NOAPPEND */);
+	} else if (!strcmp(way, "ring")) {
+		struct io_uring_sqe entry = { .opcode = IORING_OP_FALLOCATE, .fd = fd, .addr = 1, .len = 3 /* punch */ };
+
+		done = by_ring(&entry);
+	} else if (!strcmp(way, "append")) {
+		done = write(fd, "o", 1);
+	} else if (!strcmp(way, "extend")) {
+		done = fallocate(fd, 0, 0, 100);
+	}
+	if (done < 0)
+		refused("%s", way);
+	shut(fd);
+	shut(from[0]);
+	shut(from[1]);
+	return done < 0 ? (message[0] == 'd' ? DENIED : FAILED) : ok("wrote by %s", way);
+}
+
+#define OVERWRITE(name, way) \
+	static enum result way_##name(void) { return overwrite(in("open/file"), O_RDWR, way); }
+#define OVERWRITE_LOG(name, way) \
+	static enum result way_log_##name(void) { return overwrite(in("open/log"), O_RDWR | O_APPEND, way); }
+
+OVERWRITE(mmap, "mmap")
+OVERWRITE(splice, "splice")
+OVERWRITE(sendfile, "sendfile")
+OVERWRITE(copy, "copy_file_range")
+OVERWRITE_LOG(mmap, "mmap")
+OVERWRITE_LOG(truncate, "ftruncate")
+OVERWRITE_LOG(flags, "no-append")
+OVERWRITE_LOG(punch, "punch")
+OVERWRITE_LOG(pwritev2, "pwritev2")
+OVERWRITE_LOG(ring, "ring")
+OVERWRITE_LOG(append, "append")
+OVERWRITE_LOG(extend, "extend")
+
+/* R14 */
 static enum result ring_open(unsigned int flags)
 {
 	struct io_uring_sqe entry = {
@@ -741,7 +760,8 @@ static const struct {
 	WAY(exchange_back), WAY(exchange_above), WAY(rename_over),	   WAY(proc_root),	  WAY(proc_cwd),
 	WAY(other_cwd),	   WAY(path_descriptor), WAY(directory_descriptor), WAY(handle),	  WAY(mmap),
 	WAY(splice),	   WAY(sendfile),	 WAY(copy),		   WAY(log_mmap),	  WAY(log_truncate),
-	WAY(log_flags),	   WAY(ring_open),	 WAY(ring_worker_open),	   WAY(ring_unlink),	  WAY(ring_rename),
+	WAY(log_flags),	   WAY(log_punch),	 WAY(log_pwritev2),	   WAY(log_ring),	  WAY(log_append),
+	WAY(log_extend),   WAY(ring_open),	 WAY(ring_worker_open),	   WAY(ring_unlink),	  WAY(ring_rename),
 	WAY(ring_socket),  WAY(ring_connect),	 WAY(copied_tool),	   WAY(tool_renamed),	  WAY(device),
 };
 

@@ -8,6 +8,9 @@
  *                         them open with that mode is noted in policy_stale, and told apart by file and profile.
  *  lsm/file_permission    what is noted is asked about when it is read or written, by path, as at open. User space attaches
  *                         this program only while something is noted.
+ *                         It is attached, too, while a profile allows to append to files that it does not allow to write:
+ *                         what else than appending can be done with such a descriptor, by calls that have no hook of
+ *                         their own, needs the right to write.
  *  lsm/mmap_file, lsm/file_mprotect
  *                         the same for new mappings.
  *
@@ -326,12 +329,24 @@ static __noinline u32 access_of_mapping(struct file *file, bool shared, bool wri
 
 #define MAY_WRITE 2
 
+/*
+ * Whether the task may be about to write elsewhere than at the end of a file that it has open to append. What an io_uring is
+ * told is in user memory, and it is done by a thread of the kernel or on the way back from whatever call.
+ */
+static __always_inline bool may_overwrite(struct task_struct *task)
+{
+	return is_overwriting_call(task) || ((struct task_struct___flags *)task)->flags & PF_IO_WORKER ||
+	       (((struct task_struct___ring *)task)->io_uring && !is_writing_call(task));
+}
+
 /* What reads or writes a descriptor by whatever call or ring comes here, what allocates, too. */
 SEC("lsm/file_permission")
 int BPF_PROG(policy_file_permission, struct file *file, int mask)
 {
-	struct policy_task *subject = confined(bpf_get_current_task_btf());
-	u32 access;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct policy_task *subject = confined(task);
+	u32 access = FILE_READ;
+	bool overwrites = false;
 
 	if (likely(!subject))
 		return 0;
@@ -340,9 +355,12 @@ int BPF_PROG(policy_file_permission, struct file *file, int mask)
 		return (file->f_inode->i_mode & S_IFMT) == S_IFREG ?
 			       answer_policy_canary(subject, EVENT_LSM_FILE_PERMISSION) :
 			       0;
-	if (likely(!is_asked(subject, file)))
+	if (mask & MAY_WRITE) {
+		overwrites = file->f_flags & O_APPEND && may_overwrite(task) && !is_given(subject, given_of(file));
+		access = file->f_flags & O_APPEND && !overwrites ? FILE_APPEND : FILE_WRITE;
+	}
+	if (likely(!overwrites && !is_asked(subject, file)))
 		return 0;
-	access = mask & MAY_WRITE ? (file->f_flags & O_APPEND ? FILE_APPEND : FILE_WRITE) : FILE_READ;
 	return decide_file(file, EVENT_LSM_FILE_PERMISSION, access);
 }
 

@@ -497,7 +497,8 @@ WAYS = {
     "mmap_shared": ("mmap_file", "read"),
 }
 READ_FOLDER = f'fs("{FOLDER}", read)'
-COMMON = f'fs("{OPEN}", read|write)\nfs("{LOG}", append)\nnet(unix, any)\noperation(io_uring)'
+APPEND_LOG = f'fs("{LOG}", append)'
+COMMON = f'fs("{OPEN}", read|write)\nnet(unix, any)\noperation(io_uring)'
 
 
 def held_policy(rules: str = "", extra: str = "") -> PolicySet:
@@ -537,7 +538,7 @@ def test_held_running_process(held: Engine, all_locks: Locks) -> None:
         SECRET.unlink()  # by its last name
         for way in WAYS:
             assert bound.can(0, way), way
-        held.load(held_policy(READ_FOLDER))
+        held.load(held_policy(READ_FOLDER, APPEND_LOG))
         assert ATTACHED.exists()
         for way, (hook, operation) in WAYS.items():
             all_locks.events()
@@ -697,6 +698,13 @@ def test_held_own_file(held: Engine) -> None:
         assert process.can(0, "write")
         held.load(held_policy())
         assert not process.can(0, "write")
+
+
+def test_append_only(held: Engine) -> None:
+    """As long as something may only be appended to, writes are looked at: see test_policy_redteam.py."""
+    for rules, attached in ((APPEND_LOG, True), (f'fs("{LOG}", append|write)', False), (APPEND_LOG, True), ("", False)):
+        held.load(held_policy(rules))
+        assert ATTACHED.exists() == attached
 
 
 def test_held_before_taint(held: Engine) -> None:

@@ -22,7 +22,7 @@ from bpflock.kernel import host, pins, preemption
 from bpflock.kernel.bpf import Map, Object, attach_pinned, build_of, iterate
 from bpflock.kernel.btf import KernelTypes, ObjectTypes
 from bpflock.locks.enforce import CONFIG_SECTION, Enforcer
-from bpflock.policy.model import Origin, PolicySet, Profile
+from bpflock.policy.model import Effect, FileAccess, FileObject, Origin, PolicySet, Profile
 from bpflock.policy.tables import OBJECT, RIGHTS, Numbering, Tables, compile_policy
 
 _GENERATIONS = 4  # GENERATIONS of bpf/policy.bpf.h
@@ -47,7 +47,8 @@ _OF_PATHS = ("labels", "tree", "renames")
 _STATE = "state"
 _MARK = "iter/task"
 _ALWAYS = ("lsm/file_open",)
-# Attached only while there are descriptors to be asked about: bpf/policy_descriptors.bpf.h. Until then only pinned.
+# Attached only while there are descriptors to be asked about, or files that may only be appended to:
+# bpf/policy_descriptors.bpf.h. Until then only pinned.
 _DESCRIPTORS = "lsm/file_permission"
 _DESCRIPTORS_PIN = "descriptors"
 _NOTED = struct.Struct("=Q2I")  # struct policy_noted
@@ -118,6 +119,16 @@ class State:
         probes = tuple(probing.Probe(*fields) for fields in found["probes"])
         looked_at = {int(number): str(digest) for number, digest in found.get("looked_at", {}).items()}
         return cls(int(found["generation"]), numbering, str(found["source"]), tuple(found["hooks"]), probes, looked_at)
+
+
+def _appends(profile: Profile) -> bool:
+    """Whether there are files that it may append to and not write."""
+    allowed: dict[str, FileAccess] = {}
+    for rule in profile.rules:
+        if isinstance(rule.object, FileObject) and Effect.ALLOW in rule.effect:
+            pattern = rule.object.pattern
+            allowed[pattern] = allowed.get(pattern, FileAccess(0)) | rule.object.access
+    return any(FileAccess.APPEND in access and FileAccess.WRITE not in access for access in allowed.values())
 
 
 def profile_names() -> Mapping[int, str]:
@@ -205,7 +216,7 @@ class Engine:
                 self._enforcer.remove_unused_pins()
                 raise
             hooks: tuple[str, ...] = _ALWAYS
-            if self._ask(self._mark()):
+            if self._ask(self._mark() or any(map(_appends, policy.profiles))):
                 hooks = (*hooks, _DESCRIPTORS)
             if state := _read_state():
                 # Only now: what ends before has another look taken at all of them.

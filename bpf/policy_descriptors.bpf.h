@@ -339,29 +339,52 @@ static __always_inline bool may_overwrite(struct task_struct *task)
 	       (((struct task_struct___ring *)task)->io_uring && !is_writing_call(task));
 }
 
+/*
+ * What is to be asked about a read or write by a confined task; false if nothing. Apart from the hook, which then saves
+ * fewer registers for a task that is not confined.
+ */
+static __noinline bool query_use(struct policy_task *subject, struct file *file, u32 mask, struct query *query)
+{
+	bool overwrites = false;
+	u32 access = FILE_READ;
+
+	/* The canary needs its pipes. */
+	if (is_canary(subject) && (file->f_inode->i_mode & S_IFMT) != S_IFREG)
+		return false;
+	if (mask & MAY_WRITE) {
+		overwrites = file->f_flags & O_APPEND && may_overwrite(bpf_get_current_task_btf()) &&
+			     !is_given(subject, given_of(file));
+		access = file->f_flags & O_APPEND && !overwrites ? FILE_APPEND : FILE_WRITE;
+	}
+	if (likely(!overwrites && !is_canary(subject) && !is_asked(subject, file)))
+		return false;
+	*query = (struct query){
+		.type = EVENT_LSM_FILE_PERMISSION,
+		.access = access,
+		.op = bit_number(access),
+		.object = file->f_inode->i_ino,
+	};
+	return true;
+}
+
 /* What reads or writes a descriptor by whatever call or ring comes here, what allocates, too. */
 SEC("lsm/file_permission")
-int BPF_PROG(policy_file_permission, struct file *file, int mask)
+int policy_file_permission(u64 *ctx)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct policy_task *subject = confined(task);
-	u32 access = FILE_READ;
-	bool overwrites = false;
+	struct policy_task *subject = confined(bpf_get_current_task_btf());
+	struct query query;
+	struct file *file;
 
 	if (likely(!subject))
 		return 0;
-	/* The canary needs its pipes. */
-	if (is_canary(subject))
-		return (file->f_inode->i_mode & S_IFMT) == S_IFREG ?
-			       answer_policy_canary(subject, EVENT_LSM_FILE_PERMISSION) :
-			       0;
-	if (mask & MAY_WRITE) {
-		overwrites = file->f_flags & O_APPEND && may_overwrite(task) && !is_given(subject, given_of(file));
-		access = file->f_flags & O_APPEND && !overwrites ? FILE_APPEND : FILE_WRITE;
-	}
-	if (likely(!overwrites && !is_asked(subject, file)))
+	if (likely(!query_use(subject, (struct file *)ctx[0], ctx[1], &query)))
 		return 0;
-	return decide_file(file, EVENT_LSM_FILE_PERMISSION, access);
+	/* Again: a register for it would be saved by all. */
+	subject = confined(bpf_get_current_task_btf());
+	if (unlikely(!subject))
+		return -EPERM;
+	file = (struct file *)ctx[0];
+	return decide_path(subject, file->f_path.mnt, file->f_path.dentry, file->f_inode, &query);
 }
 
 #endif

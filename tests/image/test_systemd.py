@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.usb import Ports, in_use
+from tests.kernel.usb import Ports, find, in_use
 
 from .conftest import ATTACK, OUTSIDE, PATIENCE, denied, run, wait
 
@@ -100,7 +100,7 @@ def test_usb_devices_are_decided_on_in_the_sandbox(ports: Ports) -> None:
     assert in_use("keyboard")  # it was there before
     ports.plug("disk")
     ports.plug("card")
-    wait(lambda: in_use("card"), _journal)
+    wait(lambda: (card := find("card")) is not None and card.authorized, _journal)
     wait(lambda: "operation=storage" in _journal() and "operation=net" in _journal(), _journal)
     assert not in_use("disk")
     assert "bpfprog=usblock" in _journal()

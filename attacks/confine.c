@@ -413,7 +413,65 @@ static enum result way_handle(void)
 	return secret_by(open_by_handle_at(dir, &name.handle, O_RDONLY), "open_by_handle_at()");
 }
 
-/* R11: open/file may be read only, open/log be read and appended to. Each writes, and undoes it. */
+struct ring {
+	int fd;
+	struct io_uring_params params;
+	char *rings;
+	struct io_uring_sqe *entries;
+};
+
+static int make_ring(struct ring *ring)
+{
+	size_t ring_size, completion_size;
+	struct io_uring_params *params = &ring->params;
+
+	memset(ring, 0, sizeof(*ring));
+	ring->fd = syscall(SYS_io_uring_setup, 2, params);
+	if (ring->fd < 0)
+		return -1;
+	ring_size = params->sq_off.array + params->sq_entries * sizeof(uint32_t);
+	completion_size = params->cq_off.cqes + params->cq_entries * sizeof(struct io_uring_cqe);
+	/* One mapping for both: IORING_FEAT_SINGLE_MMAP, since 5.4. */
+	ring->rings = mmap(NULL, ring_size > completion_size ? ring_size : completion_size, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_POPULATE, ring->fd, IORING_OFF_SQ_RING);
+	ring->entries = mmap(NULL, params->sq_entries * sizeof(*ring->entries), PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_POPULATE, ring->fd, IORING_OFF_SQES);
+	return ring->rings == MAP_FAILED || ring->entries == MAP_FAILED ? -1 : 0;
+}
+
+/* One entry, submitted and waited for. IOSQE_ASYNC: by a thread of the kernel. The answer is like a system call's. */
+static int submit(struct ring *ring, const struct io_uring_sqe *wanted)
+{
+	struct io_uring_params *params = &ring->params;
+	uint32_t *tail = (void *)(ring->rings + params->sq_off.tail), *head = (void *)(ring->rings + params->cq_off.head);
+	struct io_uring_cqe *completions = (void *)(ring->rings + params->cq_off.cqes);
+	uint32_t place = *tail & (params->sq_entries - 1);
+	int answer;
+
+	ring->entries[place] = *wanted;
+	((uint32_t *)(ring->rings + params->sq_off.array))[place] = place;
+	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+	if (syscall(SYS_io_uring_enter, ring->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) != 1)
+		return -1;
+	answer = completions[*head & (params->cq_entries - 1)].res;
+	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
+	if (answer < 0) {
+		errno = -answer;
+		answer = -1;
+	}
+	return answer;
+}
+
+static int by_ring(struct io_uring_sqe *wanted)
+{
+	struct ring ring;
+	int answer = make_ring(&ring) ? -1 : submit(&ring, wanted);
+
+	shut(ring.fd);
+	return answer;
+}
+
+/* R11: open/file may be read only, open/log be read and appended to. Each writes; what is in open/file stays. */
 static enum result overwrite(const char *path, int flags, const char *way)
 {
 	int fd = open(path, flags), from[2] = { -1, -1 };
@@ -442,6 +500,20 @@ static enum result overwrite(const char *path, int flags, const char *way)
 		done = ftruncate(fd, 4);
 	} else if (!strcmp(way, "no-append")) {
 		done = fcntl(fd, F_SETFL, 0);
+	} else if (!strcmp(way, "punch")) {
+		done = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 1);
+	} else if (!strcmp(way, "pwritev2")) {
+		struct iovec vector = { "o", 1 };
+
+		done = syscall(SYS_pwritev2, fd, &vector, 1, 0, 0, 0x20 /* RWF_NOAPPEND */);
+	} else if (!strcmp(way, "ring")) {
+		struct io_uring_sqe entry = { .opcode = IORING_OP_FALLOCATE, .fd = fd, .addr = 1, .len = 3 /* punch */ };
+
+		done = by_ring(&entry);
+	} else if (!strcmp(way, "append")) {
+		done = write(fd, "o", 1);
+	} else if (!strcmp(way, "extend")) {
+		done = fallocate(fd, 0, 0, 100);
 	}
 	if (done < 0)
 		refused("%s", way);
@@ -463,43 +535,13 @@ OVERWRITE(copy, "copy_file_range")
 OVERWRITE_LOG(mmap, "mmap")
 OVERWRITE_LOG(truncate, "ftruncate")
 OVERWRITE_LOG(flags, "no-append")
+OVERWRITE_LOG(punch, "punch")
+OVERWRITE_LOG(pwritev2, "pwritev2")
+OVERWRITE_LOG(ring, "ring")
+OVERWRITE_LOG(append, "append")
+OVERWRITE_LOG(extend, "extend")
 
-/* R14: one entry, submitted and waited for. IOSQE_ASYNC: by a thread of the kernel. The answer is like a system call's. */
-static int by_ring(struct io_uring_sqe *wanted)
-{
-	struct io_uring_params params = {};
-	int fd = syscall(SYS_io_uring_setup, 2, &params), answer = -1;
-	size_t ring_size, completion_size, size;
-	struct io_uring_sqe *entries;
-	struct io_uring_cqe *completions;
-	char *ring;
-
-	if (fd < 0)
-		return -1;
-	ring_size = params.sq_off.array + params.sq_entries * sizeof(uint32_t);
-	completion_size = params.cq_off.cqes + params.cq_entries * sizeof(*completions);
-	size = ring_size > completion_size ? ring_size : completion_size;
-	/* One mapping for both: IORING_FEAT_SINGLE_MMAP, since 5.4. */
-	ring = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, IORING_OFF_SQ_RING);
-	entries = mmap(NULL, params.sq_entries * sizeof(*entries), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd,
-		       IORING_OFF_SQES);
-	if (ring != MAP_FAILED && entries != MAP_FAILED) {
-		entries[0] = *wanted;
-		((uint32_t *)(ring + params.sq_off.array))[0] = 0;
-		__atomic_store_n((uint32_t *)(ring + params.sq_off.tail), 1, __ATOMIC_RELEASE);
-		if (syscall(SYS_io_uring_enter, fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1) {
-			completions = (void *)(ring + params.cq_off.cqes);
-			answer = completions[0].res;
-			if (answer < 0) {
-				errno = -answer;
-				answer = -1;
-			}
-		}
-	}
-	shut(fd);
-	return answer;
-}
-
+/* R14 */
 static enum result ring_open(unsigned int flags)
 {
 	struct io_uring_sqe entry = {
@@ -570,6 +612,96 @@ static enum result way_ring_connect(void)
 	return result;
 }
 
+/* R10: one way to use a descriptor, which stays open. */
+static enum result use_descriptor(int fd, const char *way)
+{
+	static struct ring kept;
+	int other[2] = { -1, -1 };
+	char buffer[1024] = "x";
+	off_t start = 0;
+	long done = -1;
+	void *memory;
+
+	lseek(fd, 0, SEEK_SET);
+	if (!strcmp(way, "read")) {
+		done = read(fd, buffer, 1);
+	} else if (!strcmp(way, "pread")) {
+		done = pread(fd, buffer, 1, 0);
+	} else if (!strcmp(way, "write")) {
+		done = write(fd, "n", 1);
+	} else if (!strcmp(way, "pwrite")) {
+		done = pwrite(fd, "n", 1, 0);
+	} else if (!strcmp(way, "sendfile")) {
+		if (!socketpair(AF_UNIX, SOCK_STREAM, 0, other))
+			done = sendfile(other[0], fd, &start, 1);
+	} else if (!strcmp(way, "splice")) {
+		if (!pipe(other))
+			done = splice(fd, &start, other[1], NULL, 1, 0);
+	} else if (!strcmp(way, "splice_in")) {
+		if (!pipe(other) && write(other[1], "n", 1) == 1)
+			done = splice(other[0], NULL, fd, &start, 1, 0);
+	} else if (!strcmp(way, "mmap") || !strcmp(way, "mmap_shared")) {
+		memory = mmap(NULL, 4096, way[4] ? PROT_READ | PROT_WRITE : PROT_NONE, way[4] ? MAP_SHARED : MAP_PRIVATE, fd, 0);
+		done = memory == MAP_FAILED ? -1 : munmap(memory, 4096);
+	} else if (!strcmp(way, "ring")) {
+		struct io_uring_sqe entry = { .opcode = IORING_OP_READ, .fd = fd, .addr = (uintptr_t)buffer, .len = 1 };
+
+		done = by_ring(&entry);
+	} else if (!strcmp(way, "register")) {
+		done = make_ring(&kept) ? -1 : syscall(SYS_io_uring_register, kept.fd, IORING_REGISTER_FILES, &fd, 1);
+		shut(fd);
+	} else if (!strcmp(way, "registered")) {
+		struct io_uring_sqe entry = {
+			.opcode = IORING_OP_READ, .flags = IOSQE_FIXED_FILE, .addr = (uintptr_t)buffer, .len = 1,
+		};
+
+		done = submit(&kept, &entry);
+	} else if (!strcmp(way, "getdents")) {
+		done = syscall(SYS_getdents64, fd, buffer, sizeof(buffer));
+	} else if (!strcmp(way, "fallocate")) {
+		done = fallocate(fd, 0, 0, 1);
+	} else if (!strcmp(way, "child")) {
+		pid_t child = fork();
+
+		if (!child)
+			_exit(read(fd, buffer, 1) < 0 ? DENIED : OK);
+		return result_of(child, "a child read it");
+	} else {
+		errno = ENOSYS;
+	}
+	if (done < 0)
+		refused("%s", way);
+	shut(other[0]);
+	shut(other[1]);
+	return done < 0 ? (message[0] == 'd' ? DENIED : FAILED) : ok("%s", way);
+}
+
+/*
+ * FLAGS FILE [FLAGS FILE ...]: opens them (FLAGS as a number), then does with them what it is told: "INDEX WAY" in a line
+ * of standard input. Answers each with a line, and with one when it has opened them.
+ */
+static enum result hold(const char *arg)
+{
+	char line[256], way[32], *text = strdup(arg), *flags;
+	int fds[8], count = 0, index;
+
+	for (flags = strtok(text, " "); flags && count < 8; flags = strtok(NULL, " ")) {
+		fds[count] = open(strtok(NULL, " "), atoi(flags), 0600);
+		if (fds[count++] < 0)
+			return refused("open()");
+	}
+	puts("ready");
+	fflush(stdout);
+	while (fgets(line, sizeof(line), stdin)) {
+		if (sscanf(line, "%d %31s", &index, way) != 2 || index < 0 || index >= count)
+			return failed("\"%s\"?", line);
+		use_descriptor(fds[index], way);
+		puts(message);
+		fflush(stdout);
+	}
+	return ok("that was all");
+}
+
 /* R18: what may be read but not executed, copied to where the attacker may write. */
 static enum result copied(const char *place)
 {
@@ -628,7 +760,8 @@ static const struct {
 	WAY(exchange_back), WAY(exchange_above), WAY(rename_over),	   WAY(proc_root),	  WAY(proc_cwd),
 	WAY(other_cwd),	   WAY(path_descriptor), WAY(directory_descriptor), WAY(handle),	  WAY(mmap),
 	WAY(splice),	   WAY(sendfile),	 WAY(copy),		   WAY(log_mmap),	  WAY(log_truncate),
-	WAY(log_flags),	   WAY(ring_open),	 WAY(ring_worker_open),	   WAY(ring_unlink),	  WAY(ring_rename),
+	WAY(log_flags),	   WAY(log_punch),	 WAY(log_pwritev2),	   WAY(log_ring),	  WAY(log_append),
+	WAY(log_extend),   WAY(ring_open),	 WAY(ring_worker_open),	   WAY(ring_unlink),	  WAY(ring_rename),
 	WAY(ring_socket),  WAY(ring_connect),	 WAY(copied_tool),	   WAY(tool_renamed),	  WAY(device),
 };
 
@@ -654,6 +787,7 @@ const struct attack confine_attacks[] = {
 	ATTACK(execute, "execve(2) by a new process: PROGRAM [ARGUMENT ...]"),
 	ATTACK(rewrite, "write to a file what it holds: FILE"),
 	ATTACK(write_text, "write(2): FILE TEXT"),
+	ATTACK(hold, "use files that were opened before: FLAGS FILE [FLAGS FILE ...]"),
 	ATTACK(receive, "a descriptor that is sent to standard input"),
 	{},
 };

@@ -14,11 +14,11 @@
  *                            profile begins, if a descriptor stays open that it does not allow to open, or if the task is
  *                            traced and changes its profile. Descriptors 0 to 2 are what the program was given.
  *  lsm/bprm_committed_creds  from here on it is.
- *  iter/task                 tasks that were there before the policy.
+ *  iter/task                 tasks that were there before the policy, and their descriptors: policy_descriptors.bpf.h.
  *
  * Files:
  *  lsm/file_open             every open, through whatever system call or ring. Rights are derived here; reading and
- *                            writing what is open is not asked again.
+ *                            writing what is open is not asked again, unless another policy has come in between.
  *  lsm/file_receive          a descriptor that another process sent.
  *  lsm/mmap_file, lsm/file_mprotect
  *                            executable mappings need the right to execute (a loader is no way round), shared writable
@@ -29,7 +29,7 @@
  *  lsm/inode_rename, fexit/vfs_rename
  *                            count renames of directories: labels of files below them are made anew.
  *
- * Not done here: searching a directory needs no right. What was mapped or open before the policy stays so.
+ * Not done here: searching a directory needs no right. What was mapped before the policy stays so.
  * Times, extended attributes, socket files: policy_attributes.bpf.h. Anything but files: policy_objects.bpf.h.
  */
 #include "policy_calls.bpf.h"
@@ -210,16 +210,33 @@ static __noinline int decide_path(struct policy_task *subject, struct vfsmount *
 	return denies(told) ? -EPERM : 0;
 }
 
-/* The short way: whether what is kept for the inode holds; then for whom, and what is not settled by it. */
-static __always_inline bool settles(const struct policy_label *kept, struct task_struct *task, struct vfsmount *mnt,
-				    struct dentry *dentry, u64 *who, u64 *unsettled)
+/* Before anything is decided on an open: then it is decided by this generation, or by a later one. */
+static __always_inline void note_open(struct policy_task *subject, u64 versions)
 {
-	u64 seq = kept->seq;
+	subject->opened = generation_of(versions);
+}
+
+/*
+ * The short way: whether what is kept for the inode is the subject's and holds; then what is not settled by it. `subject` is
+ * read when it is needed: where registers are scarce, it may lie on the stack.
+ */
+static __always_inline bool settles(const struct policy_label *kept, struct policy_task *volatile *subject,
+				    struct task_struct *task, struct vfsmount *mnt, struct dentry *dentry, u64 *unsettled,
+				    bool opens)
+{
+	u64 seq = kept->seq, versions;
+	struct policy_task *now;
 
 	barrier();
-	if (!label_holds(kept, task, mnt, dentry))
+	versions = versions_now();
+	if (kept->versions != versions)
 		return false;
-	*who = kept->who;
+	barrier();
+	now = *subject;
+	if (opens)
+		note_open(now, versions);
+	if (kept->who != who_of(now) || !path_holds(kept, task, mnt, dentry))
+		return false;
 	*unsettled = kept->unsettled;
 	barrier();
 	return kept->seq == seq;
@@ -235,11 +252,12 @@ static __always_inline bool passes_untainted(u64 unsettled, u64 who, struct task
 static __always_inline bool settled(const struct policy_label *kept, struct policy_task *subject, struct task_struct *task,
 				    struct vfsmount *mnt, struct dentry *dentry, u32 access)
 {
-	u64 who, unsettled;
+	struct policy_task *volatile of = subject;
+	u64 unsettled;
 
-	if (!kept || !settles(kept, task, mnt, dentry, &who, &unsettled) || who != who_of(subject))
+	if (!kept || !settles(kept, &of, task, mnt, dentry, &unsettled, false))
 		return false;
-	return likely(!(access & (u32)unsettled)) || passes_untainted(unsettled, who, task, access);
+	return likely(!(access & (u32)unsettled)) || passes_untainted(unsettled, who_of(subject), task, access);
 }
 
 /* An access to a file that is there. */
@@ -308,6 +326,8 @@ int BPF_PROG(policy_task_alloc, struct task_struct *child, unsigned long flags, 
 	inherited->profile = subject->profile;
 	inherited->flags = subject->flags;
 	inherited->exe = subject->exe;
+	inherited->marked = subject->marked;
+	__builtin_memcpy(inherited->given, subject->given, sizeof(inherited->given));
 	inherited->canary = subject->canary;
 	/* The number of a new process is not given yet: see own_process(). A thread belongs to the same one. */
 	inherited->process = flags & CLONE_THREAD ? subject->process : 0;
@@ -351,6 +371,33 @@ struct linux_binprm___unsafe {
 #define DESCRIPTORS_MAX (1 << 20)
 #define DESCRIPTORS_GIVEN 3 /* standard input, output and error */
 
+static __always_inline u32 access_of_descriptor(struct file *file)
+{
+	u32 flags = BPF_CORE_READ(file, f_flags), mode = BPF_CORE_READ(file, f_mode), access = 0;
+
+	if (mode & FMODE_READ)
+		access |= FILE_READ;
+	if (mode & FMODE_WRITE)
+		access |= flags & O_APPEND ? FILE_APPEND : FILE_WRITE;
+	return access;
+}
+
+/* What tells a file that is given from others, with the mode in which it is open. */
+static __always_inline u64 given_of(struct file *file)
+{
+	return (u64)BPF_CORE_READ(file, f_inode) | (BPF_CORE_READ(file, f_mode) & (FMODE_READ | FMODE_WRITE));
+}
+
+static __always_inline void note_given(struct policy_task *subject, struct task_struct *task)
+{
+	struct fdtable *table = BPF_CORE_READ((struct task_struct___files *)task, files, fdt);
+	struct file *files[DESCRIPTORS_GIVEN] = {};
+
+	bpf_probe_read_kernel(files, sizeof(files), BPF_CORE_READ(table, fd));
+	for (u32 i = 0; i < DESCRIPTORS_GIVEN; i++)
+		subject->given[i] = files[i] ? given_of(files[i]) : 0;
+}
+
 struct descriptors {
 	struct policy_scratch *scratch;
 	u64 files; /* addresses of the kernel's arrays */
@@ -362,7 +409,7 @@ struct descriptors {
 static long check_descriptor(u32 index, struct descriptors *open)
 {
 	struct policy_scratch *scratch = open->scratch;
-	u32 number = index + DESCRIPTORS_GIVEN, flags, mode, access = 0;
+	u32 number = index + DESCRIPTORS_GIVEN, access;
 	struct vfsmount *mnt;
 	struct dentry *dentry;
 	struct file *file = 0;
@@ -374,12 +421,7 @@ static long check_descriptor(u32 index, struct descriptors *open)
 	bpf_probe_read_kernel(&closing, sizeof(closing), (void *)open->closing + 8ULL * (number / 64));
 	if (!file || closing >> (number & 63) & 1)
 		return 0;
-	flags = BPF_CORE_READ(file, f_flags);
-	mode = BPF_CORE_READ(file, f_mode);
-	if (mode & FMODE_READ)
-		access |= FILE_READ;
-	if (mode & FMODE_WRITE)
-		access |= flags & O_APPEND ? FILE_APPEND : FILE_WRITE;
+	access = access_of_descriptor(file);
 	if (!access)
 		return 0;
 	mnt = BPF_CORE_READ(file, f_path.mnt);
@@ -507,7 +549,8 @@ int BPF_PROG(policy_bprm_creds_from_file, struct linux_binprm *bprm, struct file
 	if (scratch->rights.contexts)
 		policy_add_contexts(subject, scratch);
 	if (scratch->rights.taint & EXEC_UNTAINT || scratch->rights.audit & EXEC_UNTAINT)
-		subject->next_flags = start_flags(profile_of(scratch->generation, subject->profile));
+		subject->next_flags = start_flags(profile_of(scratch->generation, subject->profile)) |
+				      (subject->flags & TASK_ASKED);
 	if (profile && (scratch->rights.taint & EXEC_TRANSITION || scratch->rights.audit & EXEC_TRANSITION)) {
 		subject->next_profile = profile;
 		subject->next_flags = start_flags(profile_of(scratch->generation, profile)) |
@@ -531,10 +574,16 @@ int BPF_PROG(policy_bprm_committed_creds, struct linux_binprm *bprm)
 	subject->exe = (u64)bprm->file->f_inode;
 	subject->process = process_of(task);
 	subject->user.depth = 0;
+	note_given(subject, task);
 	return 0;
 }
 
-/* Tasks that are there already: marked when a policy comes, freed when it goes. Counted: the next pass may find more. */
+#include "policy_descriptors.bpf.h"
+
+/*
+ * Tasks that are there already: marked when a policy comes, freed when it goes. Counted: the next pass may find more. Then
+ * the descriptors of those that are confined are looked at.
+ */
 u64 policy_marked SEC(".data.marked");
 
 SEC("iter/task")
@@ -550,8 +599,10 @@ int policy_mark(struct bpf_iter__task *context)
 		return 0;
 	subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
 	if (subject && subject->profile) {
-		if (profile_of(policy_versions.generation, subject->profile))
+		if (profile_of(policy_versions.generation, subject->profile)) {
+			find_descriptors(task, subject, scratch);
 			return 0;
+		}
 		subject->profile = 0;
 	}
 	if (!task->mm)
@@ -570,6 +621,9 @@ int policy_mark(struct bpf_iter__task *context)
 	subject->process = process_of(task);
 	subject->user.depth = subject->kernel.depth = 0;
 	subject->flags = start_flags(profile_of(scratch->generation, profile));
+	subject->marked = scratch->generation;
+	subject->opened = 0;
+	note_given(subject, task);
 	subject->profile = profile;
 	__sync_fetch_and_add(&policy_marked, 1);
 	return 0;
@@ -643,15 +697,14 @@ int BPF_PROG(policy_file_open, struct file *file)
 	struct policy_task *volatile subject; /* on the stack: all would save a register for it */
 	struct policy_label *kept;
 	struct query query;
-	u64 who, unsettled;
+	u64 unsettled;
 	int verdict;
 
 	if (likely(!found))
 		return 0;
 	subject = found;
 	kept = bpf_inode_storage_get(&policy_labels, file->f_inode, 0, 0);
-	if (likely(kept) && likely(settles(kept, task, file->f_path.mnt, file->f_path.dentry, &who, &unsettled)) &&
-	    likely(who == who_of(subject))) {
+	if (likely(kept) && likely(settles(kept, &subject, task, file->f_path.mnt, file->f_path.dentry, &unsettled, true))) {
 		u32 access = access_of_open(file);
 
 		if (likely(!(access & (u32)unsettled)))
@@ -659,6 +712,7 @@ int BPF_PROG(policy_file_open, struct file *file)
 		if (passes_untainted(unsettled, who_of(subject), task, access))
 			return 0;
 	}
+	note_open(subject, versions_now());
 	verdict = query_open(subject, file, &query, !kept);
 	if (verdict != UNDECIDED)
 		return verdict;
@@ -689,6 +743,8 @@ int BPF_PROG(policy_mmap_file, struct file *file, unsigned long reqprot, unsigne
 	}
 	if (prot & PROT_WRITE && flags & MAP_SHARED && file->f_flags & O_APPEND)
 		access |= FILE_WRITE;
+	if (unlikely(policy_pass.any))
+		access |= access_of_mapping(file, flags & MAP_SHARED, prot & PROT_WRITE);
 	return access ? decide_file(file, EVENT_LSM_MMAP_FILE, access) : 0;
 }
 
@@ -713,6 +769,8 @@ int BPF_PROG(policy_file_mprotect, struct vm_area_struct *vma, unsigned long req
 	}
 	if (prot & PROT_WRITE && vma->vm_flags & VM_SHARED && file->f_flags & O_APPEND)
 		access |= FILE_WRITE;
+	if (unlikely(policy_pass.any))
+		access |= access_of_mapping(file, vma->vm_flags & VM_SHARED, prot & PROT_WRITE);
 	return access ? decide_file(file, EVENT_LSM_FILE_MPROTECT, access) : 0;
 }
 

@@ -924,20 +924,26 @@ static __always_inline void keep_label(struct inode *inode, struct vfsmount *mnt
 	__sync_fetch_and_add(&kept->seq, 1);
 }
 
+/* Whether what is kept is of the path as it is now. The reader checks versions and seq around it. */
+static __always_inline bool path_holds(const struct policy_label *kept, struct task_struct *task, struct vfsmount *mnt,
+				       struct dentry *dentry)
+{
+	struct mnt_namespace *ns;
+
+	if (kept->dentry != (u64)dentry || kept->moves != dentry->d_seq.seqcount.sequence || kept->mnt != (u64)mnt)
+		return false;
+	ns = task->nsproxy->mnt_ns;
+	return kept->ns == (u64)ns && kept->event == ns->event;
+}
+
 /* Whether what is kept is (still) the label of this path. The reader checks seq around it, and reads nothing before. */
 static __always_inline bool label_holds(const struct policy_label *kept, struct task_struct *task, struct vfsmount *mnt,
 					struct dentry *dentry)
 {
-	struct mnt_namespace *ns;
-
 	if (kept->versions != versions_now())
 		return false;
 	barrier();
-	if (kept->dentry != (u64)dentry ||
-	    kept->moves != dentry->d_seq.seqcount.sequence || kept->mnt != (u64)mnt)
-		return false;
-	ns = task->nsproxy->mnt_ns;
-	return kept->ns == (u64)ns && kept->event == ns->event;
+	return path_holds(kept, task, mnt, dentry);
 }
 
 /* Whether the walk can begin at the directory: then its name alone is put on the stack. */

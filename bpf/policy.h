@@ -132,6 +132,7 @@ struct policy_header {
 enum policy_profile_flags {
 	PROFILE_TAINTS = 1,	/* has taint rules: not enforced before one of them matches */
 	PROFILE_COMPLAINS = 2,	/* tells what it would deny, and allows it */
+	PROFILE_CHANGED = 4,	/* is not what it was in the set before, or was not there */
 };
 
 struct policy_profile {

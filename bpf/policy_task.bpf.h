@@ -11,6 +11,7 @@
 enum policy_task_flags {
 	TASK_ENFORCED = 1, /* tainted, or of a profile without taint rules */
 	TASK_TAINTED = 2,
+	TASK_ASKED = 4, /* about each descriptor that it reads or writes */
 };
 
 /* A function that a thread has entered: the number of the function, and where the stack pointer was. */
@@ -35,9 +36,12 @@ struct policy_task {
 	u32 canary; /* of a canary: enum bpflock_event_type that it is denied; it passes all else */
 	u32 next_profile; /* what it will be when the exec under way succeeds */
 	u32 next_flags;
-	u32 reserved;
+	u32 marked; /* the generation that found it running, if one did */
 	u64 exe; /* inode of its executable */
 	u64 process; /* tells processes apart, for files that they created */
+	u64 given[3]; /* standard input, output and error when the program began: given_of() */
+	u32 opened; /* the generation that was in force when it opened a file last */
+	u32 pad;
 	struct policy_frames user;
 	struct policy_frames kernel;
 };

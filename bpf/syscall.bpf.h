@@ -31,8 +31,21 @@
 #define NR_FSOPEN 430
 #define NR_FSMOUNT 432
 #define NR_FSPICK 433
+#define NR_OPENAT2 437
 #define NR_MOUNT_SETATTR 442
 #define NR_OPEN_TREE_ATTR 467
+
+#define FALLOC_FL_KEEP_SIZE 1
+#define RWF_NOAPPEND 0x20
+#define ENOSYS 38
+
+enum bpf_map_type___6_9 { BPF_MAP_TYPE_ARENA = 33 };
+
+/* Whether the kernel knows RWF_NOAPPEND: both since 6.9. */
+static __always_inline bool has_noappend(void)
+{
+	return bpf_core_enum_value_exists(enum bpf_map_type___6_9, BPF_MAP_TYPE_ARENA);
+}
 
 struct call {
 	u32 number;
@@ -47,7 +60,7 @@ struct task_struct___x86 {
 	struct thread_info___x86 thread_info;
 };
 struct pt_regs___x86 {
-	unsigned long bx, cx, dx, si, di, orig_ax;
+	unsigned long bx, cx, dx, si, di, bp, r8, r9, ax, orig_ax;
 };
 struct thread_info___arm64 {
 	unsigned long flags;
@@ -125,6 +138,55 @@ static __always_inline bool decode_call(struct task_struct *task, struct call *c
 	return call->number != NR_UNSHARE_32 && call->number != NR_SETNS_32;
 }
 
+/* Whether the call that a task is in, or was in last, opens a file: open, creat, mq_open, openat, open_by_handle_at, openat2. */
+static __always_inline bool is_open_call(struct task_struct *task)
+{
+	u32 number = number_in(registers_of(task));
+
+	if (number == NR_OPENAT2)
+		return true;
+	if (is_call_of_32_bits(task))
+		return number == 5 || number == 8 || number == 277 || number == 295 || number == 342;
+	return number == 2 || number == 85 || number == 240 || number == 257 || number == 304;
+}
+
+/*
+ * Whether the call that a task is in may write elsewhere than at the end of a file that is open to append: fallocate() in
+ * other modes than to make the file longer, pwritev2() with RWF_NOAPPEND. What io_submit() is told is in user memory.
+ */
+static __always_inline bool is_overwriting_call(struct task_struct *task)
+{
+	REGISTERS *regs = registers_of(task);
+	u32 number = number_in(regs);
+
+	if (is_call_of_32_bits(task))
+		return number == 324 ? regs->cx & ~FALLOC_FL_KEEP_SIZE :
+		       number == 379 ? regs->bp & RWF_NOAPPEND :
+				       number == 248 && has_noappend();
+	return number == 285		? (u32)regs->si & ~FALLOC_FL_KEEP_SIZE :
+	       number == 328		? regs->r9 & RWF_NOAPPEND :
+	       number == 547 /* x32 */	? regs->r8 & RWF_NOAPPEND :
+					  (number == 209 || number == 544) && has_noappend();
+}
+
+/*
+ * Whether the task is in the middle of a call that writes to one file, and not on its way back: there it may do what it has
+ * asked an io_uring for. Until it has an answer, there is ENOSYS.
+ */
+static __always_inline bool is_writing_call(struct task_struct *task)
+{
+	REGISTERS *regs = registers_of(task);
+	u32 number = number_in(regs);
+
+	if ((long)regs->ax != -ENOSYS)
+		return false;
+	/* write, pwrite64, writev, pwritev, pwritev2, fallocate */
+	if (is_call_of_32_bits(task))
+		return number == 4 || number == 181 || number == 146 || number == 334 || number == 379 || number == 324;
+	return number == 1 || number == 18 || number == 20 || number == 296 || number == 328 || number == 285 ||
+	       number == 516 || number == 535 || number == 547;
+}
+
 #elif defined(__TARGET_ARCH_arm64)
 
 #define NR_UNSHARE 97
@@ -178,6 +240,38 @@ static __always_inline bool decode_call(struct task_struct *task, struct call *c
 		return true;
 	}
 	return call->number != NR_UNSHARE_32 && call->number != NR_SETNS_32;
+}
+
+/* As above, without open and creat, which are only in the 32-bit table. */
+static __always_inline bool is_open_call(struct task_struct *task)
+{
+	u32 number = number_in(registers_of(task));
+
+	if (number == NR_OPENAT2)
+		return true;
+	if (is_call_of_32_bits(task))
+		return number == 5 || number == 8 || number == 274 || number == 322 || number == 371;
+	return number == 56 || number == 180 || number == 265;
+}
+
+/* As above. */
+static __always_inline bool is_overwriting_call(struct task_struct *task)
+{
+	REGISTERS *regs = registers_of(task);
+	bool compat = is_call_of_32_bits(task);
+	u32 number = number_in(regs);
+
+	if (number == (compat ? 352 : 47))
+		return (u32)regs->regs[1] & ~FALLOC_FL_KEEP_SIZE;
+	if (number == (compat ? 393 : 287))
+		return regs->regs[5] & RWF_NOAPPEND;
+	return number == (compat ? 246 : 2) && has_noappend();
+}
+
+/* It cannot be told here: the answer comes where the first argument is. */
+static __always_inline bool is_writing_call(struct task_struct *task)
+{
+	return false;
 }
 
 #else

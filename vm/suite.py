@@ -204,7 +204,7 @@ def _boot(
         job = guest.Job(
             command,
             lsm=suite.lsm,
-            machine=qemu.Machine(plan.cpus, usb=suite.tests == _KERNEL_TESTS),
+            machine=qemu.Machine(plan.cpus, usb=suite.image or suite.tests == _KERNEL_TESTS),
             timeout=suite.timeout,
             env={**terminal_environment(), "BPFLOCK_BOOT": suite.boot},
             share=share,

@@ -5,9 +5,12 @@ import json
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.kernel.usb import Ports, find, in_use
 
 from .conftest import ATTACK, OUTSIDE, PATIENCE, denied, run, wait
 
@@ -81,6 +84,47 @@ def test_a_denial_is_in_the_journal_and_all_canaries_are_denied_in_the_sandbox()
     journal = _journal()
     assert "NOT ENFORCED" not in journal, journal
     assert "level=error" not in journal, journal
+
+
+@pytest.fixture
+def ports() -> Iterator[Ports]:
+    found = Ports()
+    yield found
+    found.close()
+
+
+def test_usb_devices_are_decided_on_in_the_sandbox(ports: Ports) -> None:
+    ports.plug("keyboard")
+    wait(lambda: in_use("keyboard"), _journal)
+    _reload("level: baseline\nusblock-profile: baseline\nusblock-allow: net\n")
+    assert in_use("keyboard")  # it was there before
+    ports.plug("disk")
+    ports.plug("card")
+    wait(lambda: (card := find("card")) is not None and card.authorized, _journal)
+    wait(lambda: "operation=storage" in _journal() and "operation=net" in _journal(), _journal)
+    assert not in_use("disk")
+    assert "bpfprog=usblock" in _journal()
+    ports.unplug("disk")
+    _reload("level: baseline\nusblock-profile: restricted\n")
+    ports.plug("disk")
+    wait(lambda: _journal().count("operation=storage") > 1, _journal)
+    assert not in_use("disk")
+    _reload("level: baseline\nusblock-profile: allow\n")
+    ports.unplug("disk")
+    ports.plug("disk")
+    wait(lambda: in_use("disk"), _journal)
+    _reload("level: baseline\n")
+    assert "level=error" not in _journal(), _journal()
+
+
+def test_privileges_are_traced_in_the_sandbox() -> None:
+    _reload("level: baseline\npriv-snoop: all\n")
+    run("mount", "-t", "tmpfs", "none", "/mnt")
+    run("umount", "/mnt")
+    wait(lambda: "event=security_sb_mount operation=mount" in _journal() and "operation=umount" in _journal(), _journal)
+    assert "bpfprog=privsnoop" in _journal()
+    _reload("level: baseline\n")
+    assert "level=error" not in _journal(), _journal()
 
 
 def test_restarts_leave_no_gap(tmp_path: Path) -> None:

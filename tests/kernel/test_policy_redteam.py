@@ -8,6 +8,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ _FORKS = 2000
 _PIDS = 1500  # fewer than there are forks: then every free number was that of a confined process
 _AGAIN = 200
 _CAP_DAC_OVERRIDE = 1
+_RWF_NOAPPEND = 0x20
 
 
 def _policy() -> PolicySet:
@@ -119,6 +121,9 @@ ROWS = {
     "R11 mmap of what is appended to": _reach("log_mmap", "mmap_file", "write"),
     "R11 truncate what is appended to": _reach("log_truncate", "path_truncate", "write"),
     "R11 append no more": _reach("log_flags", "file_fcntl", "write"),
+    "R11 hole in what is appended to": _reach("log_punch", "file_permission", "write"),
+    "R11 hole by io_uring": _reach("log_ring", "file_permission", "write"),
+    "R11 pwritev2": _reach("log_pwritev2", "file_permission", "write"),
     "R13 path that is exchanged": _reach("swapped_path", "file_open", "read"),
     "R14 open": _reach("ring_open", "file_open", "read"),
     "R14 open by a worker": _reach("ring_worker_open", "file_open", "read"),
@@ -237,9 +242,19 @@ def _shown(ended: object, events: list[Event]) -> str:
     return f"{ended}\n" + "\n".join(map(logfmt, events))
 
 
+def _knows_noappend() -> bool:
+    with tempfile.TemporaryFile("ab") as file:
+        try:
+            return bool(os.pwritev(file.fileno(), [b"x"], 0, _RWF_NOAPPEND))
+        except OSError:
+            return False
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_denied(name: str, disk: str, all_locks: Locks) -> None:
     row = ROWS[name]
+    if "pwritev2" in row.attack and not _knows_noappend():
+        pytest.skip("since Linux 6.9")
     attack = row.attack.replace("$DISK", disk)
     free = _run(FREE, attack, row.before)
     if (made := HERE / "binfmt/redteam").exists():
@@ -262,6 +277,8 @@ def test_allowed(disk: str, all_locks: Locks) -> None:
         f"write_text '{HERE}/mine/file x'",
         f"execute '{HERE}/exec/tool read_file {FILE}'",
         f"execute '{_LOADER} {HERE}/exec/tool do_nothing'",
+        f"reach '{HERE} log_append'",
+        f"reach '{HERE} log_extend'",
         "do_nothing",
         "ring",
     ):

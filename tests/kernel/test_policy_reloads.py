@@ -3,7 +3,9 @@
 allows never denied. Most loads switch the tables; one replaces the programs, too, those of another version, which kept
 other labels."""
 
+import contextlib
 import functools
+import os
 import re
 import shutil
 import subprocess
@@ -21,6 +23,7 @@ from bpflock.policy.bpfbox.load import parse
 from bpflock.policy.model import PolicySet
 
 from .conftest import ATTACK, Locks
+from .holder import Holder
 from .running import start
 
 _RELOADS = 300
@@ -108,14 +111,20 @@ def test_three_hundred_reloads(
     for file in (_ALLOWED, _DENIED):
         for attack in ("read_file", "read_in_child"):
             assert subprocess.run([_PROGRAM, attack, file], check=False).returncode == 0, "without a policy"
-    engine.load(_policy(0))
-    with Confined() as confined:
+    with contextlib.ExitStack() as stack:
+        # From before the first policy: it stays denied.
+        holder = stack.enter_context(Holder(_PROGRAM, (os.O_RDONLY, _DENIED), (os.O_RDONLY, _ALLOWED)))
+        engine.load(_policy(0))
+        confined = stack.enter_context(Confined())
         for number in range(1, _RELOADS + 1):
             with monkeypatch.context() as patch:
                 if number == _OF_PROGRAMS:
                     patch.setattr(Engine, "_is_loaded", lambda *_: False)
                     _put_other_map("labels")
                 engine.load(_policy(number % _POLICIES))
+            if number in (1, _OF_PROGRAMS, _RELOADS):
+                assert not holder.can(0, "read")
+                assert holder.can(1, "read")
         attempts = confined.stop()
     state = engine.state()
     assert state

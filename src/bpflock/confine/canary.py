@@ -156,6 +156,7 @@ _WAYS: dict[str, Callable[[_Stage], object]] = {
     "lsm/bprm_check_security": lambda s: os.execve(s.path("program"), ["a"], {}),
     "lsm/file_open": lambda s: os.open("a", os.O_RDONLY, dir_fd=s.root),
     "lsm/file_receive": _receive,
+    "lsm/file_permission": lambda s: os.pread(s.readable, 1, 0),
     "lsm/mmap_file": _map,
     "lsm/file_mprotect": lambda s: syscall(lib.SYS_mprotect, s.address, _PAGE, _PROT_READ_EXEC),
     "lsm/file_fcntl": lambda s: fcntl.fcntl(s.writable, fcntl.F_SETFL, 0),

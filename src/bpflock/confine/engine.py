@@ -7,20 +7,22 @@ in force: it lives exactly as long.
 
 import contextlib
 import functools
+import hashlib
 import json
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 
 from bpflock.confine import canary
 from bpflock.confine import functions as probing
 from bpflock.errors import BpflockError
 from bpflock.kernel import host, pins, preemption
-from bpflock.kernel.bpf import Map, Object, build_of, iterate
+from bpflock.kernel.bpf import Map, Object, attach_pinned, build_of, iterate
 from bpflock.kernel.btf import KernelTypes, ObjectTypes
 from bpflock.locks.enforce import CONFIG_SECTION, Enforcer, cpu_mask
-from bpflock.policy.model import Origin, PolicySet
+from bpflock.policy.model import Effect, FileAccess, FileObject, Origin, PolicySet, Profile
 from bpflock.policy.tables import (
     AUTOMATON_BLOCK,
     BLOCK_STATES,
@@ -44,24 +46,75 @@ _MAPS = {
     "versions": ".data.versions",
     "renames": "policy_renames",
     "marked": ".data.marked",
+    "stale": "policy_stale",
+    "pass": ".data.pass",
 }
 # Of these, all are kept or none: what is in them is of the same generations.
 _OF_PATHS = ("labels", "automata", "rights", "objects", "versions", "renames")
 _STATE = "state"
 _MARK = "iter/task"
 _ALWAYS = ("lsm/file_open",)
+# Attached only while there are descriptors to be asked about, or files that may only be appended to:
+# bpf/policy_descriptors.bpf.h. Until then only pinned.
+_DESCRIPTORS = "lsm/file_permission"
+_DESCRIPTORS_PIN = "descriptors"
+_NOTED = struct.Struct("=Q2I")  # struct policy_noted
+_OPENING_SECONDS = 2.0  # how long to wait for opens that the policy before has decided
+_LOOK_AGAIN_SECONDS = 0.01
+
+
+@dataclass
+class _Pass:
+    """struct policy_pass of bpf/policy_descriptors.bpf.h: between us and the passes over all tasks."""
+
+    first: int
+    last: int
+    found: int
+    opening: int
+    asked: int
+    any: int
+
+    _LAYOUT = struct.Struct("=6Q")
+
+    @classmethod
+    def read(cls, pinned: Map) -> "_Pass":
+        return cls(*cls._LAYOUT.unpack_from(pinned.values()))
+
+    def write(self, pinned: Map) -> None:
+        pinned.update(bytes(4), self._LAYOUT.pack(*astuple(self)))
+
+
+@contextlib.contextmanager
+def _asking(base: Path) -> Iterator[None]:
+    """Meanwhile the program on file_permission leaves nothing out, so that the canary reaches it."""
+    with Map.open(base / "pass") as passes:
+        before = _Pass.read(passes)
+        replace(before, any=1).write(passes)
+        try:
+            yield
+        finally:
+            before.write(passes)
+
+
+def _digest(profile: Profile) -> str:
+    """Equal for profiles that say the same, wherever they are from."""
+    rules = sorted({repr((rule.object, rule.effect, rule.functions)) for rule in profile.rules})
+    said = repr((profile.executable, profile.complain, rules))
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class State:
     """What is in force: the number of the policy set, the numbers of its profiles and functions, its source (a document
-    that belongs to the caller), which hooks it is on, and which functions it has probes on."""
+    that belongs to the caller), which hooks it is on, which functions it has probes on, and digests of the profiles
+    under which the descriptors of all tasks have been looked at, by number."""
 
     generation: int
     numbering: Numbering
     source: str
     hooks: tuple[str, ...]
     probes: tuple[probing.Probe, ...] = ()
+    looked_at: Mapping[int, str] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         text = json.dumps(
@@ -71,6 +124,7 @@ class State:
                 "source": self.source,
                 "hooks": self.hooks,
                 "probes": [astuple(probe) for probe in self.probes],
+                "looked_at": {str(number): digest for number, digest in self.looked_at.items()},
             }
         ).encode()
         content = struct.pack("=Q", len(text)) + text
@@ -82,7 +136,18 @@ class State:
         found = json.loads(content[8 : 8 + length])
         numbering = Numbering.from_json(found["numbering"])
         probes = tuple(probing.Probe(*fields) for fields in found["probes"])
-        return cls(int(found["generation"]), numbering, str(found["source"]), tuple(found["hooks"]), probes)
+        looked_at = {int(number): str(digest) for number, digest in found.get("looked_at", {}).items()}
+        return cls(int(found["generation"]), numbering, str(found["source"]), tuple(found["hooks"]), probes, looked_at)
+
+
+def _appends(profile: Profile) -> bool:
+    """Whether there are files that it may append to and not write."""
+    allowed: dict[str, FileAccess] = {}
+    for rule in profile.rules:
+        if isinstance(rule.object, FileObject) and Effect.ALLOW in rule.effect:
+            pattern = rule.object.pattern
+            allowed[pattern] = allowed.get(pattern, FileAccess(0)) | rule.object.access
+    return any(FileAccess.APPEND in access and FileAccess.WRITE not in access for access in allowed.values())
 
 
 def profile_names() -> Mapping[int, str]:
@@ -143,7 +208,10 @@ class Engine:
             numbering = before.numbering if before else Numbering()
             numbering.extend(policy)
             generation = before.generation + 1 if before else 1
-            tables = compile_policy(policy, numbering, generation)
+            digests = {numbering.profiles[profile.executable]: _digest(profile) for profile in policy.profiles}
+            known = before.looked_at if before else {}
+            changed = {number for number, digest in digests.items() if known.get(number) != digest}
+            tables = compile_policy(policy, numbering, generation, changed)
             probes: dict[probing.Probe, Origin | None]
             if only_less and before:
                 probes = dict.fromkeys(probing.kept(before.probes, policy, numbering))
@@ -166,15 +234,20 @@ class Engine:
             except BpflockError:
                 self._enforcer.remove_unused_pins()
                 raise
-            self._mark()
+            hooks: tuple[str, ...] = _ALWAYS
+            if self._ask(self._mark() or any(map(_appends, policy.profiles))):
+                hooks = (*hooks, _DESCRIPTORS)
+            if state := _read_state():
+                # Only now: what ends before has another look taken at all of them.
+                self._keep(pins.directory(pins.POLICY), replace(state, looked_at=digests))
             # New programs are all tried. Those that were there may have been switched off, but only all together.
-            self._test(pins.hooks(pins.POLICY) if loaded else _ALWAYS)
+            self._test(pins.hooks(pins.POLICY) if loaded else hooks)
         return tables
 
     def _test(self, hooks: tuple[str, ...]) -> None:
         """The canary. Raises BpflockError if a program is attached but does not fire."""
         base = pins.directory(pins.POLICY)
-        with Map.open(base / "tasks") as tasks, Map.open(base / pins.COUNTERS) as counters:
+        with Map.open(base / "tasks") as tasks, Map.open(base / pins.COUNTERS) as counters, _asking(base):
             silent = canary.silent_hooks(hooks, tasks, lambda: self._enforcer.canary_count(counters))
         if silent:
             self._enforcer.require_lsm()
@@ -197,7 +270,7 @@ class Engine:
 
     def _is_loaded(self, state: State) -> bool:
         """Whether the programs in the kernel are all there, and those that we would load."""
-        if pins.hooks(pins.POLICY) != state.hooks:
+        if tuple(hook for hook in pins.hooks(pins.POLICY) if hook != _DESCRIPTORS) != state.hooks:
             return False
         with contextlib.suppress(BpflockError), Map.open(pins.directory(pins.POLICY) / pins.CONFIG) as pinned:
             layout = ObjectTypes.load(pins.POLICY).struct("bpflock_config")
@@ -212,7 +285,8 @@ class Engine:
                 found.use(not found.optional or _exists(found.hook))
             config = program.types.struct("bpflock_config").pack(build=program.build, cpu_mask=cpu_mask())
             program.set_constant(CONFIG_SECTION, "config", config)
-            hooks = tuple(sorted(found.hook for found in program.programs if found.used))
+            hooks = tuple(sorted(found.hook for found in program.programs if found.used and found.hook != _DESCRIPTORS))
+            asked = pins.link_path(pins.directory(pins.POLICY), _DESCRIPTORS).exists()
             with pins.staging(pins.POLICY) as stage:
                 self._load(program)
                 for pin, name in _MAPS.items():
@@ -220,7 +294,10 @@ class Engine:
                         made.pin(stage / pin)
                 self._switch(stage, tables, State(tables.generation, numbering, source, hooks, tuple(probes)))
                 with probing.attached(stage, probes):
-                    self._enforcer.attach(program, stage)
+                    self._enforcer.attach(program, stage, () if asked else (_DESCRIPTORS,))
+                for found in program.programs:
+                    if found.hook == _DESCRIPTORS:
+                        found.pin(stage / _DESCRIPTORS_PIN)
                 pins.write_origins(stage, {})
             pins.publish(pins.POLICY)
 
@@ -261,13 +338,53 @@ class Engine:
         with Map.open(base / "versions") as versions:
             versions.store(0, tables.generation)
 
-    def _mark(self) -> None:
-        """Confine the tasks that run already. A task may fork while we look: until a pass finds none that is new."""
+    def _mark(self) -> bool:
+        """Confine the tasks that run already, and look at the descriptors of all that are confined. A task may fork, or
+        hand them on, while we look: until a pass finds nothing that is new. Whether any is to be asked about."""
         base = pins.directory(pins.POLICY)
-        before = -1
-        while (now := self._marked(base)) != before:
-            iterate(pins.link_path(base, _MARK))
-            before = now
+        with Map.open(base / "pass") as passes:
+            found = _Pass.read(passes).found
+            _Pass(first=1, last=0, found=found, opening=0, asked=0, any=_Pass.read(passes).any).write(passes)
+            end = time.monotonic() + _OPENING_SECONDS
+            before = -1, -1
+            while True:
+                iterate(pins.link_path(base, _MARK))
+                seen = _Pass.read(passes)
+                now = self._marked(base), seen.found
+                if now == before and (not seen.opening or seen.last):
+                    return self._forget_stale(base, passes, seen)
+                if now == before:
+                    time.sleep(_LOOK_AGAIN_SECONDS)
+                before = now
+                late = int(time.monotonic() > end)
+                replace(seen, first=0, last=late, opening=0, asked=0).write(passes)
+
+    def _forget_stale(self, base: Path, passes: Map, seen: _Pass) -> bool:
+        """What nobody has any more is not asked about. Whether anything is."""
+        with Map.open(base / "versions") as pinned:
+            (generation,) = struct.unpack_from("=I", pinned.values())
+        left = 0
+        with Map.open(base / "stale") as stale:
+            for key in list(stale):
+                value = stale.lookup(key)
+                if value and _NOTED.unpack(value)[1] == generation:
+                    left += 1
+                else:
+                    stale.delete(key)
+        any_ = bool(left or seen.asked)
+        replace(seen, any=int(any_)).write(passes)
+        return any_
+
+    def _ask(self, wanted: bool) -> bool:
+        """Attach the program that asks about descriptors, or take it out. Whether it is attached newly."""
+        base = pins.directory(pins.POLICY)
+        link = pins.link_path(base, _DESCRIPTORS)
+        if wanted and not link.exists():
+            attach_pinned(base / _DESCRIPTORS_PIN, link)
+            return True
+        if not wanted:
+            link.unlink(missing_ok=True)
+        return False
 
     def _marked(self, base: Path) -> int:
         with Map.open(base / "marked") as marked:

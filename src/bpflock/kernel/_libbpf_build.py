@@ -47,6 +47,7 @@ ffibuilder.cdef(
     int bpf_iter_create(int link_fd);
     int bpf_obj_get(const char *path);
     int bpf_prog_get_fd_by_id(__u32 id);
+    int bpf_raw_tracepoint_open(const char *name, int prog_fd);
 
     struct btf *btf__parse(const char *path, void *ext);
     struct btf *btf__load_vmlinux_btf(void);

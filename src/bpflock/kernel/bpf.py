@@ -114,7 +114,7 @@ class Map:
             raise kernel_error("cannot write a map", error)
 
     def store(self, index: int, number: int) -> None:
-        """Store one of the 32-bit words of global data, and nothing around it: programs see the old number or the new one."""
+        """Store one 32-bit word of global data, and nothing around it: programs see the old number or the new one."""
         with mmap.mmap(self.fd, mmap.PAGESIZE) as memory, memoryview(memory).cast("I") as words:
             words[index] = number
 
@@ -172,6 +172,25 @@ class Link:
             self._link = ffi.NULL
 
 
+def attach_pinned(program: Path, link: Path) -> None:
+    """Attach a pinned program of an LSM hook, and pin its link."""
+    fd = lib.bpf_obj_get(os.fsencode(program))
+    if fd < 0:
+        raise kernel_error(f"cannot open the pinned program {program}", fd)
+    try:
+        attached = lib.bpf_raw_tracepoint_open(ffi.NULL, fd)
+        if attached < 0:
+            raise kernel_error(f"cannot attach the pinned program {program}", attached)
+        try:
+            error = lib.bpf_obj_pin(attached, os.fsencode(link))
+            if error:
+                raise kernel_error(f"cannot pin {link}", error)
+        finally:
+            os.close(attached)
+    finally:
+        os.close(fd)
+
+
 def iterate(path: Path) -> None:
     """Run the pinned iterator to its end."""
     link = lib.bpf_obj_get(os.fsencode(path))
@@ -226,6 +245,12 @@ class Program:
         """Whether to load it with its object."""
         self.used = wanted
         lib.bpf_program__set_autoload(self._program, wanted)
+
+    def pin(self, path: Path) -> None:
+        """Keep it loaded, attached or not."""
+        error = lib.bpf_obj_pin(lib.bpf_program__fd(self._program), os.fsencode(path))
+        if error:
+            raise kernel_error(f"cannot pin {path}", error)
 
     def target(self, function: str) -> None:
         """Before load: which function of the kernel an fentry or fexit program is for."""

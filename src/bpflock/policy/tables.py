@@ -10,7 +10,7 @@ import ipaddress
 import json
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from bpflock.errors import UsageError
@@ -43,6 +43,7 @@ PAGE_CELLS = 64
 BLOCK_RIGHTS = 1024
 PROFILE_TAINTS = 1
 PROFILE_COMPLAINS = 2
+PROFILE_CHANGED = 4
 EXEC_TRANSITION = 1 << 30
 EXEC_UNTAINT = 1 << 31
 SIGNAL_CHECK = 1
@@ -168,17 +169,19 @@ class _Executable:
     exact: bool
 
 
-def compile_policy(policy: PolicySet, numbering: Numbering, generation: int) -> Tables:
-    """The tables of a policy set. `numbering` knows all its profiles and functions: see Numbering.extend().
+def compile_policy(policy: PolicySet, numbering: Numbering, generation: int, changed: Container[int] = ()) -> Tables:
+    """The tables of a policy set. `numbering` knows all its profiles and functions: see Numbering.extend(). `changed`:
+    the profiles, by number, that are not what they were in the set before.
 
     Raises CompileError, for patterns too, and AutomatonError. Limits are errors: nothing is left out.
     """
-    return _Compiler(policy, numbering).tables(generation)
+    return _Compiler(policy, numbering, changed).tables(generation)
 
 
 class _Compiler:
-    def __init__(self, policy: PolicySet, numbering: Numbering) -> None:
+    def __init__(self, policy: PolicySet, numbering: Numbering, changed: Container[int]) -> None:
         self.numbering = numbering
+        self.changed = changed
         self.profiles: dict[int, Profile] = {}
         self.origins: dict[str, Origin] = {}  # of patterns: the first place
         self.executables: dict[str, _Executable] = {}
@@ -468,6 +471,7 @@ class _Compiler:
         if profile is None:
             return bytes(PROFILE.size)
         flags = (PROFILE_TAINTS if profile.taints else 0) | (PROFILE_COMPLAINS if profile.complain else 0)
+        flags |= PROFILE_CHANGED if number in self.changed else 0
         return PROFILE.pack(flags, 1, *self.ranges[number])
 
 

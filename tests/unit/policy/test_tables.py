@@ -97,6 +97,7 @@ def test_numbers_are_those_of_the_header(abi: Types) -> None:
     assert abi.enum("policy_profile_flags") == {
         "PROFILE_TAINTS": tables.PROFILE_TAINTS,
         "PROFILE_COMPLAINS": tables.PROFILE_COMPLAINS,
+        "PROFILE_CHANGED": tables.PROFILE_CHANGED,
     }
 
 

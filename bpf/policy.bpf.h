@@ -697,6 +697,7 @@ static long feed_chunk(u32 index, struct way *way)
 __noinline u32 policy_feed_path(struct policy_scratch *scratch)
 {
 	struct way way = { scratch };
+	u64 top;
 
 	if (!scratch)
 		return LABEL_TOO_DEEP;
@@ -707,7 +708,9 @@ __noinline u32 policy_feed_path(struct policy_scratch *scratch)
 		if (scratch->result != WALKED)
 			return scratch->result == WALK_LOST ? LABEL_NO_PATH : LABEL_TOO_DEEP;
 		scratch->rest = scratch->count;
+		top = scratch->mount;
 		bpf_loop(DEPTH_MAX / DEPTH, feed_chunk, &way, 0);
+		scratch->mount = top; /* the last chunk did not go up to it */
 		if (scratch->rest)
 			return LABEL_TOO_DEEP;
 	} else {

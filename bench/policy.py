@@ -44,6 +44,7 @@ net(inet, any)
 signal(child, any)
 capability(sys_nice)
 """
+_APPENDS = 'fs("/mnt/tiny.log", append)\n'
 _APPARMOR = """\
 profile bpflock-bench /mnt/workload {{
   /mnt/workload rmix,
@@ -87,6 +88,8 @@ OPEN_FIRST_THERE = Operation(
     fresh=lambda file, number: Path(f"{file.parent}.{number}") / file.name,
 )
 EXEC = Operation("fork+exec+exit", "exec", varies=True)
+# Guarded while there are files that may only be appended to: bpf/policy_descriptors.bpf.h.
+USES = (Operation("pread", "pread"), Operation("pwrite", "pwrite"))
 OPERATIONS = (
     OPEN,
     OPEN_DEEP,
@@ -116,29 +119,31 @@ Results = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Measured:
-    """`rules`: what open+close takes more, by the number of the profile's rules, for depth 2 and depth 8."""
+    """`rules`: what open+close takes more, by the number of the profile's rules, for depth 2 and depth 8. `uses`: what
+    reads and writes take, and by configuration what they take more, if the profile may only append to some file."""
 
     results: Results
     rules: dict[int, tuple[float, float]]
+    uses: dict[str, list[int]]
 
 
 def _filler(count: int) -> list[Rule]:
     return [rule for profile in patterns.policies(count).profiles for rule in profile.rules][:count]
 
 
-def _policy(executable: Path, count: int, files_only: bool) -> PolicySet:
+def _policy(executable: Path, count: int, files_only: bool, more: str = "") -> PolicySet:
     """A profile with so many rules."""
-    own = [rule for rule in parse(_POLICY)[0].rules if isinstance(rule.object, FileObject) or not files_only]
+    own = [rule for rule in parse(_POLICY + more)[0].rules if isinstance(rule.object, FileObject) or not files_only]
     rules = (*own, *_filler(count - len(own)))
     return PolicySet((Profile(str(executable), rules, Origin("bench", 1, 1)),))
 
 
-def _load(engine: Engine, executable: Path, count: int) -> None:
+def _load(engine: Engine, executable: Path, count: int, more: str) -> None:
     try:
-        engine.load(_policy(executable, count, files_only=False))
+        engine.load(_policy(executable, count, files_only=False, more=more))
     except CompileError:
         # Not every kind of rule is enforced: what has none is allowed.
-        engine.load(_policy(executable, count, files_only=True))
+        engine.load(_policy(executable, count, files_only=True, more=more))
 
 
 def apparmor_profile(count: int) -> str:
@@ -176,10 +181,10 @@ def _empty() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _engine(executable: Path, count: int = USUAL) -> Iterator[None]:
+def _engine(executable: Path, count: int = USUAL, more: str = "") -> Iterator[None]:
     with Enforcer() as enforcer:
         engine = Engine(enforcer)
-        _load(engine, executable, count)
+        _load(engine, executable, count, more)
         try:
             yield
         finally:
@@ -271,4 +276,10 @@ def measure(progress: Callable[[str], None]) -> Measured:
                     for operation in (OPEN, OPEN_DEEP)
                 )
             rules[count] = (shallow, deep)
-    return Measured(results, rules)
+        progress("policy: reads and writes")
+        uses = {BASE: [min(_run(each) for _ in range(_PROCESSES)) - clock for each in USES]}
+        for name, executable in ((UNCONFINED, ROOT / "other"), (CONFINED, WORKLOAD)):
+            with _engine(executable, more=_APPENDS):
+                taken = [min(_run(each) for _ in range(_PROCESSES)) - clock for each in USES]
+            uses[name] = [more - base for more, base in zip(taken, uses[BASE], strict=True)]
+    return Measured(results, rules, uses)

@@ -19,6 +19,7 @@ from bench.policy import (
     OPEN_FIRST_THERE,
     OPERATIONS,
     UNCONFINED,
+    USES,
     Measured,
     Operation,
 )
@@ -76,6 +77,9 @@ def as_json(measured: Measured) -> dict[str, Any]:
         "configurations": {each.name: each.summary for each in CONFIGURATIONS},
         "results": measured.results,
         "rules": {str(count): list(costs) for count, costs in measured.rules.items()},
+        "uses": {
+            each.name: {name: costs[place] for name, costs in measured.uses.items()} for place, each in enumerate(USES)
+        },
         "verdicts": [{**dataclasses.asdict(verdict), "met": verdict.met} for verdict in verdicts(measured)],
     }
 
@@ -98,6 +102,12 @@ def _table(measured: Measured) -> Iterator[str]:
     for place, operation in enumerate((OPEN, OPEN_DEEP)):
         cells = "".join(f"{_signed(measured.rules[count][place]):>10}" for count in COUNTS)
         yield f"{operation.name:{width}}{cells}"
+    yield ""
+    shown = [BASE, UNCONFINED, CONFINED]
+    yield f"{'if it may only append to some file':{width}}" + "".join(f"{name:>12}" for name in shown)
+    for place, operation in enumerate(USES):
+        base, *more = (measured.uses[name][place] for name in shown)
+        yield f"{operation.name:{width}}{base:>12.0f}" + "".join(f"{_signed(number):>12}" for number in more)
 
 
 def _chart(measured: Measured) -> Iterator[str]:

@@ -24,6 +24,7 @@ DEVICES = {
 _IDS = {"keyboard": "0627:0001", "disk": "46f4:0001", "card": "0525:a4a2"}
 _MODULES = ("xhci_pci", "usbhid", "usb_storage", "rndis_host", "cdc_ether")
 _PATIENCE = 60.0
+_PLUG_AGAIN = 10.0  # seconds
 
 
 class Ports:
@@ -39,10 +40,15 @@ class Ports:
         wait(lambda: "usb2" in usb.defaults(), "no root hub")
 
     def plug(self, name: str) -> usb.Device:
-        """Plug in, and wait until the kernel has enumerated it."""
-        for command in DEVICES[name][0]:
-            self._tell(command)
-        wait(lambda: find(name) is not None, f"{name} was not enumerated")
+        """Plug in, and wait until the kernel has enumerated it. The machine may not take at once what was just unplugged."""
+        end = time.monotonic() + _PATIENCE
+        while not find(name):
+            assert time.monotonic() < end, f"{name} was not enumerated"
+            for command in DEVICES[name][0]:
+                self._tell(command)
+            again = time.monotonic() + _PLUG_AGAIN
+            while not find(name) and time.monotonic() < again:
+                time.sleep(0.05)
         found = find(name)
         assert found
         return found

@@ -62,6 +62,8 @@ STRUCTS = {
     "policy_object": tables.OBJECT,
 }
 DEFINES = {
+    "BLOCK_STATES": tables.BLOCK_STATES,
+    "BLOCK_RIGHTS": tables.BLOCK_RIGHTS,
     "PAGE_CELLS": tables.PAGE_CELLS,
     "EXEC_TRANSITION": tables.EXEC_TRANSITION,
     "EXEC_UNTAINT": tables.EXEC_UNTAINT,
@@ -69,6 +71,13 @@ DEFINES = {
     "ANY_FAMILY": tables.ANY_FAMILY,
     "ANY_PROTOCOL": tables.ANY_PROTOCOL,
 }
+
+
+def test_blocks() -> None:
+    """All cells that a state of a block may look at are in it, and what is beyond the end is zero."""
+    assert tables.in_blocks(b"abcdefghi", 4, 6) == b"abcdefefghi\0i\0\0\0\0\0"
+    assert tables.AUTOMATON_BLOCK.size == 4 * (tables.BLOCK_STATES + 256)
+    assert tables.RIGHTS_BLOCK.size == tables.BLOCK_RIGHTS * tables.RIGHTS.size
 
 
 @pytest.fixture(scope="module")

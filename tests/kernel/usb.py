@@ -40,7 +40,7 @@ class Ports:
         wait(lambda: "usb2" in usb.defaults(), "no root hub")
 
     def plug(self, name: str) -> usb.Device:
-        """Plug in, and wait until the kernel has enumerated it. The machine may not take at once what was just unplugged."""
+        """Plug in, and wait until the kernel has enumerated it. What was just unplugged may not be taken at once."""
         end = time.monotonic() + _PATIENCE
         while not find(name):
             assert time.monotonic() < end, f"{name} was not enumerated"

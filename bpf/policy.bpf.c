@@ -141,7 +141,7 @@ __noinline u32 policy_judge(struct policy_task *subject, struct policy_scratch *
 	else if (label >= LABEL_BAD)
 		reason = REASON_DENIED_NO_PATH;
 	if (scratch->rights.contexts)
-		policy_add_contexts(subject, scratch);
+		policy_add_contexts(subject, scratch, false);
 	if (own)
 		scratch->rights.allow |= scratch->rights.allow >> FILE_OWN_SHIFT;
 	/* Its own executable is there already: mapping and reading it needs no rule. */
@@ -406,12 +406,24 @@ struct descriptors {
 	u32 missing; /* which right on the file whose path begins in scratch */
 };
 
+/* The label of a file that some descriptor is for, in the mount namespace scratch->ns. */
+static __always_inline void walk_descriptor(struct policy_scratch *scratch, struct file *file)
+{
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	struct vfsmount *mnt = BPF_CORE_READ(file, f_path.mnt);
+
+	scratch->from_dentry = (u64)dentry;
+	scratch->from_mount = (u64)mount_of((u64)mnt);
+	scratch->from_root = (u64)BPF_CORE_READ(mnt, mnt_root);
+	note(scratch);
+	begin(scratch);
+	policy_walk(scratch, false);
+}
+
 static long check_descriptor(u32 index, struct descriptors *open)
 {
 	struct policy_scratch *scratch = open->scratch;
 	u32 number = index + DESCRIPTORS_GIVEN, access;
-	struct vfsmount *mnt;
-	struct dentry *dentry;
 	struct file *file = 0;
 	u64 closing = 0;
 
@@ -424,14 +436,7 @@ static long check_descriptor(u32 index, struct descriptors *open)
 	access = access_of_descriptor(file);
 	if (!access)
 		return 0;
-	mnt = BPF_CORE_READ(file, f_path.mnt);
-	dentry = BPF_CORE_READ(file, f_path.dentry);
-	scratch->from_dentry = (u64)dentry;
-	scratch->from_mount = (u64)mount_of((u64)mnt);
-	scratch->from_root = (u64)BPF_CORE_READ(mnt, mnt_root);
-	note(scratch);
-	begin(scratch);
-	policy_walk(scratch, false);
+	walk_descriptor(scratch, file);
 	if (scratch->label == LABEL_INTERNAL || scratch->label == LABEL_LAYER)
 		return 0;
 	policy_rights_of(scratch);
@@ -547,7 +552,7 @@ int BPF_PROG(policy_bprm_creds_from_file, struct linux_binprm *bprm, struct file
 	subject->next_profile = subject->profile;
 	subject->next_flags = subject->flags;
 	if (scratch->rights.contexts)
-		policy_add_contexts(subject, scratch);
+		policy_add_contexts(subject, scratch, false);
 	if (scratch->rights.taint & EXEC_UNTAINT || scratch->rights.audit & EXEC_UNTAINT)
 		subject->next_flags = start_flags(profile_of(scratch->generation, subject->profile)) |
 				      (subject->flags & TASK_ASKED);
@@ -595,8 +600,12 @@ int policy_mark(struct bpf_iter__task *context)
 	struct file *exe;
 	u32 profile;
 
-	if (!task || !scratch || is_own(task))
+	if (!task || is_own(task))
 		return 0;
+	if (!scratch) {
+		__sync_fetch_and_add(&policy_pass.failed, 1);
+		return 0;
+	}
 	subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
 	if (subject && subject->profile) {
 		if (profile_of(policy_versions.generation, subject->profile)) {
@@ -615,8 +624,10 @@ int policy_mark(struct bpf_iter__task *context)
 	if (!profile)
 		return 0;
 	subject = bpf_task_storage_get(&policy_tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!subject)
-		return 0; /* user space finds that it was not marked: another pass */
+	if (!subject) {
+		__sync_fetch_and_add(&policy_pass.failed, 1);
+		return 0;
+	}
 	subject->exe = (u64)exe->f_inode;
 	subject->process = process_of(task);
 	subject->user.depth = subject->kernel.depth = 0;

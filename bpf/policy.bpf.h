@@ -1101,9 +1101,10 @@ static __always_inline bool in_functions(struct policy_task *subject, const u32 
 	       (!functions[1] || policy_in_function(subject, functions[1]));
 }
 
-/* Adds what the functions that the thread is in allow and audit. */
+/* Adds what the functions that the thread is in allow and audit; `anywhere`: what any functions do. */
 struct context_search {
 	struct policy_task *subject;
+	u32 anywhere;
 	u32 generation;
 	u32 next; /* index in the rights table */
 	u32 left;
@@ -1122,16 +1123,16 @@ static long add_context(u32 index, struct context_search *search)
 	context = (void *)cell(&table, search->next++);
 	if (!context)
 		return 1;
-	if (in_functions(search->subject, context->functions)) {
+	if (search->anywhere || in_functions(search->subject, context->functions)) {
 		search->allow |= context->allow;
 		search->audit |= context->audit;
 	}
 	return 0;
 }
 
-__noinline u32 policy_add_contexts(struct policy_task *subject, struct policy_scratch *scratch)
+__noinline u32 policy_add_contexts(struct policy_task *subject, struct policy_scratch *scratch, bool anywhere)
 {
-	struct context_search search = { .subject = subject };
+	struct context_search search = { .subject = subject, .anywhere = anywhere };
 	struct rights_table table;
 
 	if (!subject || !scratch || !open_rights(&table, scratch->generation))

@@ -80,6 +80,7 @@ struct policy_pass {
 	u64 opening; /* tasks in an open that an earlier policy decided, perhaps */
 	u64 asked; /* tasks all of whose descriptors are asked about */
 	u64 any; /* something is noted, or the canary is to be asked about what it uses */
+	u64 failed; /* tasks that could not be marked, for lack of memory */
 };
 struct policy_pass policy_pass SEC(".data.pass");
 
@@ -91,43 +92,6 @@ struct descriptor_search {
 	u32 count;
 	u32 changed; /* also those not noted yet */
 };
-
-struct any_context {
-	u32 generation;
-	u32 next; /* index in the rights table */
-	u32 left;
-	u32 allow;
-};
-
-static long allow_of_context(u32 index, struct any_context *search)
-{
-	struct policy_context *context;
-	struct rights_table table;
-
-	if (!search->left || !open_rights(&table, search->generation))
-		return 1;
-	search->left--;
-	context = (void *)cell(&table, search->next++);
-	if (!context)
-		return 1;
-	search->allow |= context->allow;
-	return 0;
-}
-
-/* What the rights in scratch allow somewhere: within whatever functions. */
-__noinline u32 policy_allow_anywhere(struct policy_scratch *scratch)
-{
-	struct any_context search = {};
-	struct rights_table table;
-
-	if (!scratch || !open_rights(&table, scratch->generation))
-		return 0;
-	search.generation = scratch->generation;
-	search.left = scratch->rights.contexts >> 24;
-	search.next = header_of(&table)->contexts + (scratch->rights.contexts & 0xffffff);
-	bpf_loop(CONTEXTS_MAX, allow_of_context, &search, 0);
-	return scratch->rights.allow | search.allow;
-}
 
 /* The task's process is asked about all its descriptors from now on. */
 static __always_inline void ask_all(struct policy_task *subject)
@@ -185,8 +149,6 @@ static long find_descriptor(u32 index, struct descriptor_search *search)
 	struct policy_task *subject = search->subject;
 	struct policy_descriptor key = {};
 	struct policy_noted *known;
-	struct dentry *dentry;
-	struct vfsmount *mnt;
 	struct inode *inode;
 	struct file *file = 0;
 	u32 access, missing;
@@ -215,20 +177,14 @@ static long find_descriptor(u32 index, struct descriptor_search *search)
 	/* A message queue is opened as IPC, whatever its path. */
 	if (!access || is_given(subject, given_of(file)) || BPF_CORE_READ(inode, i_sb, s_magic) == MQUEUE_MAGIC)
 		return 0;
-	dentry = BPF_CORE_READ(file, f_path.dentry);
-	mnt = BPF_CORE_READ(file, f_path.mnt);
-	scratch->from_dentry = (u64)dentry;
-	scratch->from_mount = (u64)mount_of((u64)mnt);
-	scratch->from_root = (u64)BPF_CORE_READ(mnt, mnt_root);
-	note(scratch);
-	begin(scratch);
-	policy_walk(scratch, false);
+	walk_descriptor(scratch, file);
 	if (scratch->label == LABEL_INTERNAL && holds_files(file))
 		ask_all(search->process);
 	if (scratch->label == LABEL_INTERNAL || scratch->label == LABEL_LAYER)
 		return 0;
 	policy_rights_of(scratch);
-	missing = access & ~policy_allow_anywhere(scratch);
+	policy_add_contexts(subject, scratch, true);
+	missing = access & ~scratch->rights.allow;
 	if ((u64)inode == subject->exe)
 		missing &= ~FILE_READ;
 	if (!missing)

@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from bpflock.confine import engine as engine_of_policies
 from bpflock.confine.engine import Engine
 from bpflock.events.model import Event
 from bpflock.kernel import pins
+from bpflock.kernel.bpf import Map
 from bpflock.policy.bpfbox.load import parse
 from bpflock.policy.model import (
     CapabilityObject,
@@ -39,6 +41,7 @@ from .holder import Holder
 HERE = Path("/tmp/policy")
 BOX = HERE / "busybox"
 READ, WRITE, EXEC = FileAccess.READ, FileAccess.WRITE, FileAccess.EXEC
+_LAST_TREE = 0xF0000000  # TREE_MAX of bpf/policy.bpf.h
 _LIBRARIES = ("/usr/lib/**", "/lib/**", "/lib64/**", "/etc/ld.so.cache")
 
 
@@ -369,6 +372,22 @@ def test_a_rename_that_is_not_seen_to_end(engine: Engine) -> None:
         assert not box(f"cat {HERE}/shut/file")
         (HERE / "shut").rename(HERE / "open")
         assert box(f"cat {target}")
+    engine.unload()
+
+
+def test_the_count_of_renames_does_not_begin_again(engine: Engine) -> None:
+    """At its end it stays, and from then on nothing is kept: what was kept long ago would be taken for new."""
+    engine.load(policy())
+    with Map.open(pins.directory(pins.POLICY) / "versions") as versions:
+        versions.store(1, _LAST_TREE - 1)
+        for _ in range(3):
+            assert box(f"cat {HERE}/open/file")
+            (HERE / "open").rename(HERE / "shut")
+            assert not box(f"cat {HERE}/shut/file")
+            (HERE / "shut").rename(HERE / "open")
+        _, tree, renaming, _ = struct.unpack("=4I", versions.values())
+    assert (tree, renaming > 0) == (_LAST_TREE, True)
+    assert box(f"cat {HERE}/open/file")
     engine.unload()
 
 

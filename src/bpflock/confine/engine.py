@@ -73,8 +73,9 @@ class _Pass:
     opening: int
     asked: int
     any: int
+    failed: int = 0
 
-    _LAYOUT = struct.Struct("=6Q")
+    _LAYOUT = struct.Struct("=7Q")
 
     @classmethod
     def read(cls, pinned: Map) -> "_Pass":
@@ -351,13 +352,18 @@ class Engine:
                 iterate(pins.link_path(base, _MARK))
                 seen = _Pass.read(passes)
                 now = self._marked(base), seen.found
-                if now == before and (not seen.opening or seen.last):
+                if seen.failed and time.monotonic() > end:
+                    raise BpflockError(
+                        f"the policy is in force, but {seen.failed} running tasks could not be confined: no memory",
+                        hint="free some, then load it again",
+                    )
+                if now == before and not seen.failed and (not seen.opening or seen.last):
                     return self._forget_stale(base, passes, seen)
                 if now == before:
                     time.sleep(_LOOK_AGAIN_SECONDS)
                 before = now
                 late = int(time.monotonic() > end)
-                replace(seen, first=0, last=late, opening=0, asked=0).write(passes)
+                replace(seen, first=0, last=late, opening=0, asked=0, failed=0).write(passes)
 
     def _forget_stale(self, base: Path, passes: Map, seen: _Pass) -> bool:
         """What nobody has any more is not asked about. Whether anything is."""

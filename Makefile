@@ -75,9 +75,8 @@ tour: build
 	@echo 'run: booting a virtual machine for a tour of bpflock, about a minute without KVM'
 	@$(BIN)/python -m vm run --kernel $(KERNEL) -- $(BIN)/python -m tour
 
-test: ## lint, unit tests, and the tests in virtual machines on all kernels
-	@$(MAKE) lint
-	@$(MAKE) unit
+test: build ## lint, unit tests, and the tests in virtual machines on all kernels
+	@$(MAKE) -j lint unit fetch
 	@$(MAKE) kernel-test
 
 lint: build ## formatting, lint, types
@@ -87,6 +86,12 @@ lint: build ## formatting, lint, types
 
 unit: build ## tests that need no kernel
 	$(BIN)/python -m pytest tests/unit $(TESTS)
+
+# What the virtual machines need: while lint and unit tests run.
+.PHONY: fetch
+fetch: build
+	@scripts/setup vm test image
+	@$(BIN)/python -m vm.suite --fetch
 
 kernel-test: build ## tests on real kernels, in virtual machines
 	@scripts/setup vm test image

@@ -23,7 +23,7 @@ EMPTY_POLICY = OUTPUT / "empty-policy"
 LOCK_NAMES = tuple(lock.name for lock in LOCKS.values() if not lock.is_tracer)
 
 _SOURCES = Path(__file__).parent
-_STATIC = ("-O2", "-Wall", "-Wextra", "-Werror", "-static")
+_STATIC = ("-O2", "-Wall", "-Wextra", "-Wno-missing-field-initializers", "-Werror", "-static")
 
 
 TRACER = "privsnoop"

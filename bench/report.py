@@ -31,7 +31,7 @@ def verdicts(results: Results) -> Iterator[Verdict]:
         base = results[_BASE][operation.name].instructions
         empty = added(results, _EMPTY, operation)
         locked = added(results, _LOCKED, operation)
-        if operation.free:
+        if operation.free or not empty:
             # Without any program, it differs by so much from process to process.
             spread = results[_BASE][operation.name].spread
             text = f"{locked:+.0f} where nothing may be added"

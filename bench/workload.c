@@ -8,6 +8,7 @@
  * left to be done, and a real-time priority keeps other tasks out.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/fs.h>
@@ -26,6 +27,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <time.h>
@@ -35,6 +38,7 @@
 #define PAUSE_US 10000
 #define WARM_UP 5 /* caches, and what bpflock does only for the first event of a process */
 
+#define SYSCTL "/proc/sys/kernel/printk_delay" /* 0, where nobody has changed it */
 #define ATTRIBUTE "/sys/kernel/mm/transparent_hugepage/enabled" /* root may write it */
 
 static char *file;
@@ -270,6 +274,48 @@ static void run_remount(void)
 	check(mount(NULL, directory, NULL, MS_REMOUNT | MS_BIND, NULL), "mount");
 }
 
+/* Of the whole file system, not of the mount alone. */
+static void run_remount_all(void)
+{
+	check(mount(NULL, directory, NULL, MS_REMOUNT, NULL), "mount");
+}
+
+static void mount_elsewhere(void)
+{
+	check(mkdir(other, 0755), other);
+	check(mkdir(moved, 0755), moved);
+	check(mount("bench", other, "ramfs", 0, NULL), other);
+}
+
+static void unmount_elsewhere(void)
+{
+	umount2(other, MNT_DETACH);
+	rmdir(other);
+	rmdir(moved);
+}
+
+static void run_move_mount(void)
+{
+	check(syscall(SYS_move_mount, AT_FDCWD, other, AT_FDCWD, moved, 0), "move_mount");
+	check(syscall(SYS_move_mount, AT_FDCWD, moved, AT_FDCWD, other, 0), "move_mount");
+}
+
+/* Of a file system that is in use. */
+static void run_umount(void)
+{
+	check(umount2(directory, 0) == -1 && errno == EBUSY ? 0 : -1, "umount2");
+}
+
+static void open_sysctl(void)
+{
+	check(fd = open(SYSCTL, O_WRONLY), SYSCTL);
+}
+
+static void run_sysctl(void)
+{
+	check(pwrite(fd, "0", 1, 0), SYSCTL);
+}
+
 static void run_chroot(void)
 {
 	check(chroot("/"), "chroot");
@@ -283,6 +329,40 @@ static void run_hostname(void)
 static void run_setuid(void)
 {
 	check(syscall(SYS_setuid, 0), "setuid");
+}
+
+static void run_setgid(void)
+{
+	check(syscall(SYS_setgid, 0), "setgid");
+}
+
+/* Of the time zone, to what it is. */
+static void run_settime(void)
+{
+	static const struct timezone utc;
+
+	check(syscall(SYS_settimeofday, NULL, &utc), "settimeofday");
+}
+
+static void run_unshare_user(void)
+{
+	check(unshare(CLONE_NEWUSER), "unshare");
+}
+
+/* Who has no user in the outer namespace cannot make another one. */
+static void map_root(void)
+{
+	int map;
+
+	check(map = open("/proc/self/uid_map", O_WRONLY), "uid_map");
+	check(write(map, "0 0 1", 5), "uid_map");
+	close(map);
+	check(map = open("/proc/self/setgroups", O_WRONLY), "setgroups");
+	check(write(map, "deny", 4), "setgroups");
+	close(map);
+	check(map = open("/proc/self/gid_map", O_WRONLY), "gid_map");
+	check(write(map, "0 0 1", 5), "gid_map");
+	close(map);
 }
 
 static void run_unshare(void)
@@ -311,6 +391,14 @@ static void start_target(void)
 	}
 }
 
+static void run_read_memory(void)
+{
+	static char here[16];
+	struct iovec to = { here, sizeof(here) }, from = { file, sizeof(here) }; /* the target is a copy of this process */
+
+	check(process_vm_readv(target, &to, 1, &from, 1, 0), "process_vm_readv");
+}
+
 /* A signal that its target ignores from the start. */
 static void run_kill(void)
 {
@@ -319,8 +407,7 @@ static void run_kill(void)
 
 static void end_target(void)
 {
-	if (target)
-		kill(target, SIGKILL);
+	kill(target, SIGKILL);
 }
 
 static void run_prctl(void)
@@ -373,6 +460,22 @@ static void run_exec(void)
 		fprintf(stderr, "%s: status %d\n", file, status);
 		exit(1);
 	}
+}
+
+static int leave(void *argument)
+{
+	(void)argument;
+	_exit(0);
+}
+
+/* As vfork(): a process with the memory of this one. */
+static void run_clone(void)
+{
+	static char stack[4 * PAGE] __attribute__((aligned(16)));
+	pid_t child = clone(leave, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
+
+	check(child, "clone");
+	check(waitpid(child, NULL, 0), "waitpid");
 }
 
 static void create_map(void)
@@ -432,6 +535,8 @@ static const struct operation {
 	const char *name;
 	void (*prepare)(void);
 	void (*run)(void);
+	void (*after)(void); /* each time, not measured */
+	void (*end)(void);
 } operations[] = {
 	{ "clock", nothing, run_clock },
 	{ "getpid", nothing, run_getpid },
@@ -441,6 +546,7 @@ static const struct operation {
 	{ "first", nothing, run_first },
 	{ "first_there", nothing, run_first_there },
 	{ "exec", nothing, run_exec },
+	{ "clone", nothing, run_clone },
 	{ "lookup", create_map, run_lookup },
 	{ "mmap", open_file, run_mmap },
 	{ "mprotect", map_file, run_mprotect },
@@ -475,7 +581,15 @@ static const struct operation {
 	{ "setuid", nothing, run_setuid },
 	{ "unshare", nothing, run_unshare },
 	{ "setns", open_namespace, run_setns },
-	{ "kill", start_target, run_kill },
+	{ "unshare_user", nothing, run_unshare_user, .after = map_root },
+	{ "remount_all", nothing, run_remount_all },
+	{ "move_mount", mount_elsewhere, run_move_mount, .end = unmount_elsewhere },
+	{ "umount", open_data, run_umount },
+	{ "sysctl", open_sysctl, run_sysctl },
+	{ "setgid", nothing, run_setgid },
+	{ "settime", nothing, run_settime },
+	{ "read_memory", start_target, run_read_memory, .end = end_target },
+	{ "kill", start_target, run_kill, .end = end_target },
 };
 
 static long now(void)
@@ -543,8 +657,11 @@ int main(int argc, char **argv)
 		op->run();
 		if (i >= 0)
 			took[i] = now() - start;
+		if (op->after)
+			op->after();
 	}
-	end_target();
+	if (op->end)
+		op->end();
 	for (int i = 0; i < count; i++)
 		printf("%ld\n", took[i]);
 	return 0;

@@ -434,10 +434,13 @@ struct bpflock_counter {
 struct bpflock_shared {
 	__u32 cgroups;	/* entries in bpflock_cgroupmap: while it is 0, no hook searches the map */
 	__u32 canary;	/* a task is a canary: while it is 0, no hook asks whether its task is */
-	__u64 init_nsproxy; /* address of the namespaces that the first task has, or NO_NSPROXY */
-	__u64 plain_nsproxy; /* the same while the two above are 0, NO_NSPROXY else: one comparison for all three */
+	__u64 init_nsproxy; /* address of the namespaces that the first task has, or NO_NAMESPACE */
+	__u64 init_net;	/* address of the initial network namespace, or NO_NAMESPACE */
+	/* The same two while no cgroup has an entry and no task is a canary, else NO_NAMESPACE: one comparison for all. */
+	__u64 plain_nsproxy;
+	__u64 plain_net;
 };
-#define NO_NSPROXY 1
+#define NO_NAMESPACE 1
 
 /* Rate limiter: per subject, lock, operation and reason. */
 struct bpflock_limit_key {

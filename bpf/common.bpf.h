@@ -61,7 +61,12 @@ struct {
 } bpflock_sessions SEC(".maps");
 
 /* Global data, but of all locks together: a look-up of its own would cost every hook more than the load does. */
-struct bpflock_shared shared SEC(".data.shared") = { .init_nsproxy = NO_NSPROXY, .plain_nsproxy = NO_NSPROXY };
+struct bpflock_shared shared SEC(".data.shared") = {
+	.init_nsproxy = NO_NAMESPACE,
+	.init_net = NO_NAMESPACE,
+	.plain_nsproxy = NO_NAMESPACE,
+	.plain_net = NO_NAMESPACE,
+};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -250,18 +255,31 @@ static __always_inline enum bpflock_reason decide(struct task_struct *task, u32 
 	return reason;
 }
 
-static __always_inline struct bpflock_counter *counter_of(u32 op)
+/* Those of this CPU. */
+static __always_inline struct bpflock_counter *counters_here(void)
 {
 	struct bpflock_counter *first = counters;
-	u64 cpu = bpf_get_smp_processor_id(), index = op;
+	u64 cpu = bpf_get_smp_processor_id();
 
 	first += (cpu & config.cpu_mask) * OPS;
 	asm volatile("" : "+r"(first)); /* there are more than the compiler knows; and the verifier knows the limits of sums only */
+	return first;
+}
+
+static __always_inline struct bpflock_counter *counter_among(struct bpflock_counter *first, u32 op)
+{
+	u64 index = op;
+
 	if (__builtin_constant_p(op))
 		index &= OPS - 1;
 	else /* by hand, as clang drops what it can prove to be needless */
 		asm volatile("%0 &= %1" : "+r"(index) : "i"(OPS - 1));
 	return first + index;
+}
+
+static __always_inline struct bpflock_counter *counter_of(u32 op)
+{
+	return counter_among(counters_here(), op);
 }
 
 /*
@@ -487,13 +505,20 @@ static __always_inline bool repeats(struct task_struct *task, u32 op, u64 object
 	return repeats_in(counter_of(op), task, object, reason);
 }
 
+/* As has_host_namespaces(), while there is neither an exception for a cgroup nor a canary. */
+static __always_inline bool is_plain(struct task_struct *task, struct nsproxy *nsproxy)
+{
+	return (u64)nsproxy->net_ns == shared.plain_net && task->thread_pid->level == 0;
+}
+
 /*
  * The way that nearly every access takes: of a task of the host, while there is neither an exception for a cgroup nor a canary,
  * that repeats itself. Nothing is decided otherwise here than by decide().
  */
 static __always_inline bool is_plainly_allowed(struct task_struct *task, u32 op)
 {
-	u64 plain = shared.plain_nsproxy, ops = plain_ops;
+	struct nsproxy *nsproxy = task->nsproxy;
+	u64 ops = plain_ops;
 
 	if (ops != ~0ULL) {
 		/* Where it is not so, the verifier takes this out; but not from one test for both. */
@@ -501,9 +526,7 @@ static __always_inline bool is_plainly_allowed(struct task_struct *task, u32 op)
 		if (!(ops & 1ULL << (op & (OPS - 1))))
 			return false;
 	}
-	if (likely((u64)task->nsproxy == plain))
-		return true;
-	return plain != NO_NSPROXY && has_host_namespaces(task);
+	return likely((u64)nsproxy == shared.plain_nsproxy) || is_plain(task, nsproxy);
 }
 
 static __always_inline bool passes(struct task_struct *task, u32 op, u64 object)

@@ -20,12 +20,15 @@
 const volatile u64 key[3];
 const volatile struct bpflock_abi abi;
 
-/* What the first task of all has: the parent of process 1 of the initial pid namespace. */
-static __always_inline u64 init_nsproxy(struct task_struct *task)
+/* Tells the locks what the first task of all has: the parent of process 1 of the initial pid namespace. */
+static __always_inline void find_init(struct task_struct *task)
 {
 	struct task_struct *first = BPF_CORE_READ(task, thread_pid, numbers[0].ns, child_reaper, real_parent);
 
-	return BPF_CORE_READ(first, pid) == 0 ? (u64)BPF_CORE_READ(first, nsproxy) : NO_NSPROXY;
+	if (BPF_CORE_READ(first, pid) != 0)
+		return;
+	shared.init_nsproxy = (u64)BPF_CORE_READ(first, nsproxy);
+	shared.init_net = (u64)BPF_CORE_READ(first, nsproxy, net_ns);
 }
 
 SEC("lsm/task_prctl")
@@ -33,6 +36,7 @@ int BPF_PROG(guard_task_prctl, int option, unsigned long arg2, unsigned long arg
 {
 	struct task_struct *task;
 	struct bpflock_own *own;
+	bool plain;
 
 	/* The default of this hook is not 0: -ENOSYS means that no LSM took the call. */
 	if (likely(option != PRCTL_BPFLOCK))
@@ -40,10 +44,12 @@ int BPF_PROG(guard_task_prctl, int option, unsigned long arg2, unsigned long arg
 	if (!(key[0] | key[1] | key[2]) || arg2 != key[0] || arg3 != key[1] || arg4 != key[2])
 		return ret;
 	task = bpf_get_current_task_btf();
-	shared.init_nsproxy = init_nsproxy(task);
+	find_init(task);
 	/* User space has one canary at a time, and each ends with a task that enters in another way. */
 	shared.canary = arg5 >= ENTER_CANARY;
-	shared.plain_nsproxy = shared.cgroups || shared.canary ? NO_NSPROXY : shared.init_nsproxy;
+	plain = !shared.cgroups && !shared.canary;
+	shared.plain_nsproxy = plain ? shared.init_nsproxy : NO_NAMESPACE;
+	shared.plain_net = plain ? shared.init_net : NO_NAMESPACE;
 	if (arg5 == ENTER_LEAVE) {
 		bpf_task_storage_delete(&bpflock_own, task);
 		return -EALREADY;

@@ -64,15 +64,15 @@ __noinline u32 decide_type(u32 types, u32 op)
 	return types & BIT(op) ? decide(bpf_get_current_task_btf(), op) : 0;
 }
 
-__noinline int conclude_type(enum bpflock_event_type type, u32 types, u32 op, enum bpflock_reason reason)
+__noinline int conclude_type(enum bpflock_event_type type, u64 flags, u32 op, enum bpflock_reason reason)
 {
-	struct access access = { .lock = LOCK_NSLOCK, .type = type, .op = op, .object = types };
+	struct access access = { .lock = LOCK_NSLOCK, .type = type, .op = op, .object = flags };
 
 	return settle(&access, reason);
 }
 
 /* Each type is an operation. Nothing is counted as allowed where another type of the same call is denied. */
-__noinline int create(enum bpflock_event_type type, u32 types)
+__noinline int create(enum bpflock_event_type type, u32 types, u64 flags)
 {
 	struct bpflock_own *own = canary(bpf_get_current_task_btf());
 
@@ -82,11 +82,11 @@ __noinline int create(enum bpflock_event_type type, u32 types)
 		enum bpflock_reason reason = decide_type(types, op);
 
 		if (denies(reason))
-			return conclude_type(type, types, op, reason);
+			return conclude_type(type, flags, op, reason);
 	}
 	for (u32 op = 0; op < TYPES; op++) {
 		enum bpflock_reason reason = decide_type(types, op);
-		int denied = reason ? conclude_type(type, types, op, reason) : 0;
+		int denied = reason ? conclude_type(type, flags, op, reason) : 0;
 
 		if (denied) /* an exception ended in between */
 			return denied;
@@ -94,7 +94,7 @@ __noinline int create(enum bpflock_event_type type, u32 types)
 	return 0;
 }
 
-__noinline int enter(u32 types)
+__noinline int enter(u32 types, u32 flags)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpflock_own *own = canary(task);
@@ -104,7 +104,7 @@ __noinline int enter(u32 types)
 		return answer_canary(own, LOCK_NSLOCK);
 	for (u32 op = 0; op < TYPES; op++)
 		if (decide_type(types, op) == REASON_DENIED_BLOCKED)
-			return conclude_type(EVENT_LSM_CAPABLE, types, op, REASON_DENIED_BLOCKED);
+			return conclude_type(EVENT_LSM_CAPABLE, flags, op, REASON_DENIED_BLOCKED);
 	reason = decide_type(BIT(NSLOCK_SETNS), NSLOCK_SETNS);
 	/*
 	 * `runc exec` enters one namespace after the other, and the network's not as the last: with it, it is no longer on the
@@ -112,7 +112,7 @@ __noinline int enter(u32 types)
 	 */
 	if ((reason == REASON_DENIED_BASELINE || reason == REASON_DENIED_CGROUP_BASELINE) && task->thread_pid->level == 0)
 		reason = REASON_BASELINE;
-	return conclude_type(EVENT_LSM_CAPABLE, types, NSLOCK_SETNS, reason);
+	return conclude_type(EVENT_LSM_CAPABLE, flags, NSLOCK_SETNS, reason);
 }
 
 /* The operation of a single type, as most calls have: TYPES if there is none, another one, or several. */
@@ -136,51 +136,53 @@ static __always_inline u32 single_type(u64 flags)
 	}
 }
 
-/* The short way, as create() and enter() would decide. With a type that is blocked by name, they do. */
-static __always_inline bool passes_single(struct task_struct *task, bool enters, u64 flags)
+/*
+ * The short way of a process that repeats itself, as create() and enter() would decide: it has left the first task's namespaces,
+ * so these are not looked for. Where one of the operations is blocked by name, they do. The task may be in another call of
+ * the same number, of the 32-bit table: that one makes no namespace.
+ */
+static __always_inline bool is_allowed_again(struct task_struct *task, struct bpflock_counter *counter, u64 flags, u64 operations)
 {
-	u32 type = single_type(flags);
+	u64 ops = plain_ops;
 
-	if (config.block || type == TYPES)
-		return false;
-	type = forget(type);
-	return passes(task, enters ? NSLOCK_SETNS : type, BIT(type));
+	if (ops != ~0ULL) {
+		asm volatile(""); /* as in is_plainly_allowed() */
+		if ((ops & operations) != operations)
+			return false;
+	}
+	return is_plain(task, task->nsproxy) && repeats_in(counter, task, flags, REASON_BASELINE);
 }
 
 /* Of the calls that ask for CAP_SYS_ADMIN: not in the program itself, so that the others do not pay for it. */
 __noinline int decide_call(void)
 {
 	struct call call = {};
+	u64 flags;
 	u32 types;
 
 	if (!decode_call(bpf_get_current_task_btf(), &call))
 		return 0;
 	if (call.number == NR_SETNS) {
 		types = types_of((u32)call.second);
-		return enter(types ? types : ALL_TYPES);
+		return enter(types ? types : ALL_TYPES, call.second);
 	}
 	if (call.number == NR_UNSHARE)
-		types = types_of(call.first & ~(u64)CLONE_NEWUSER) |
-			(call.first & UNSHARE_EMPTY_MNTNS ? BIT(NSLOCK_MNT) : 0);
+		flags = call.first & UNSHARE_EMPTY_MNTNS ? call.first | CLONE_NEWNS : call.first;
 	else if (call.number == NR_FSMOUNT)
-		types = call.second & FSMOUNT_NAMESPACE ? BIT(NSLOCK_MNT) : 0;
+		flags = call.second & FSMOUNT_NAMESPACE ? CLONE_NEWNS : 0;
 	else
-		types = call.third & OPEN_TREE_NAMESPACE ? BIT(NSLOCK_MNT) : 0;
-	return types ? create(EVENT_LSM_CAPABLE, types) : 0;
+		flags = call.third & OPEN_TREE_NAMESPACE ? CLONE_NEWNS : 0;
+	flags &= CLONE_NEW & ~(u64)CLONE_NEWUSER;
+	return flags ? create(EVENT_LSM_CAPABLE, types_of(flags), flags) : 0;
 }
 
 SEC("lsm/task_alloc")
 int BPF_PROG(nslock_task_alloc, struct task_struct *task, u64 flags, int ret)
 {
-	u32 types;
-
 	if (ret)
 		return ret;
-	/* Without a user namespace: lsm/userns_create has decided on it. */
-	if (likely(!(flags & CLONE_NEW & ~(u64)CLONE_NEWUSER)))
-		return 0;
-	types = types_of(flags & ~(u64)CLONE_NEWUSER);
-	return answer(create(EVENT_LSM_TASK_ALLOC, types));
+	flags &= CLONE_NEW & ~(u64)CLONE_NEWUSER; /* that one lsm/userns_create has decided on */
+	return likely(!flags) ? 0 : answer(create(EVENT_LSM_TASK_ALLOC, types_of(flags), flags));
 }
 
 SEC("lsm/userns_create")
@@ -188,7 +190,9 @@ int BPF_PROG(nslock_userns_create, const struct cred *cred, int ret)
 {
 	if (ret)
 		return ret;
-	return answer(create(EVENT_LSM_USERNS_CREATE, BIT(NSLOCK_USER)));
+	if (likely(passes(bpf_get_current_task_btf(), NSLOCK_USER, CLONE_NEWUSER)))
+		return 0;
+	return answer(create(EVENT_LSM_USERNS_CREATE, BIT(NSLOCK_USER), CLONE_NEWUSER));
 }
 
 SEC("lsm/capable")
@@ -198,20 +202,25 @@ int BPF_PROG(nslock_capable, const struct cred *cred, struct user_namespace *ns,
 	REGISTERS *regs;
 	u32 number;
 
-	if (ret)
+	if (ret || likely(cap != CAP_SYS_ADMIN))
 		return ret;
-	if (likely(cap != CAP_SYS_ADMIN))
-		return 0;
 	task = bpf_get_current_task_btf();
 	regs = registers_of(task);
-	number = number_in(regs);
-	if (likely(!is_namespace_call(number)))
-		return 0;
-	if (number == NR_UNSHARE || number == NR_SETNS) {
-		bool enters = number == NR_SETNS;
+	number = given_number(regs);
+	if (number == NR_UNSHARE) {
+		struct bpflock_counter *first = counters_here();
+		u64 flags = first_in(regs);
+		u32 type = single_type(flags);
 
-		if (!is_call_of_32_bits(task) && likely(passes_single(task, enters, enters ? (u32)second_in(regs) : first_in(regs))))
+		if (type != TYPES && is_allowed_again(task, counter_among(first, type), flags, BIT(type)))
 			return 0;
+	} else if (number == NR_SETNS) {
+		struct bpflock_counter *counter = counter_of(NSLOCK_SETNS);
+
+		if (is_allowed_again(task, counter, second_in(regs), ALL_TYPES | BIT(NSLOCK_SETNS)))
+			return 0;
+	} else if (likely(!is_namespace_call(without_x32(number)))) {
+		return 0;
 	}
 	return answer(decide_call());
 }

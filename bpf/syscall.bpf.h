@@ -92,9 +92,19 @@ static __always_inline REGISTERS *registers_of(struct task_struct *task)
 }
 
 /* As the task gave it: the same number may stand for two calls, see decode_call(). */
+static __always_inline u32 given_number(REGISTERS *regs)
+{
+	return regs->orig_ax;
+}
+
+static __always_inline u32 without_x32(u32 number)
+{
+	return number & ~NR_X32;
+}
+
 static __always_inline u32 number_in(REGISTERS *regs)
 {
-	return (u32)regs->orig_ax & ~NR_X32;
+	return without_x32(given_number(regs));
 }
 
 static __always_inline bool is_call_of_32_bits(struct task_struct *task)
@@ -202,9 +212,19 @@ static __always_inline REGISTERS *registers_of(struct task_struct *task)
 	return (void *)bpf_task_pt_regs(task);
 }
 
-static __always_inline u32 number_in(REGISTERS *regs)
+static __always_inline u32 given_number(REGISTERS *regs)
 {
 	return regs->syscallno;
+}
+
+static __always_inline u32 without_x32(u32 number)
+{
+	return number;
+}
+
+static __always_inline u32 number_in(REGISTERS *regs)
+{
+	return given_number(regs);
 }
 
 static __always_inline bool is_call_of_32_bits(struct task_struct *task)

@@ -5,6 +5,7 @@ Each on the host and in pid and network namespaces of its own; each with the eve
 """
 
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -156,9 +157,11 @@ def each(cases: list[Case]) -> pytest.MarkDecorator:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _clean(all_locks: Locks, rootfs: Path) -> None:
+def _clean(all_locks: Locks, rootfs: Path) -> Iterator[None]:
     all_locks.unload_all()
     (rootfs / _ROOTFS.name).mkdir(exist_ok=True)
+    yield
+    all_locks.unload_all()
 
 
 @each(CASES)

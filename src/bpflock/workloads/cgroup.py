@@ -22,7 +22,7 @@ from bpflock.locks.model import Profile
 
 MOUNTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 _CGROUP_PROFILES = (Profile.ALLOW, Profile.BASELINE, Profile.RESTRICTED)
-_NO_NSPROXY = 1  # bpf/bpflock.h: NO_NSPROXY
+_NO_NAMESPACE = 1  # bpf/bpflock.h: NO_NAMESPACE
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ def _tell_hooks(exceptions: Map) -> None:
         values = layout.unpack(shared.values())
         values["cgroups"] = sum(1 for _ in exceptions)
         plain = not values["cgroups"] and not values["canary"]
-        values["plain_nsproxy"] = values["init_nsproxy"] if plain else _NO_NSPROXY
+        values["plain_nsproxy"] = values["init_nsproxy"] if plain else _NO_NAMESPACE
+        values["plain_net"] = values["init_net"] if plain else _NO_NAMESPACE
         shared.update(struct.pack("=I", 0), layout.pack(**values))
 
 

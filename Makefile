@@ -23,7 +23,7 @@ ATTACK := build/attack
 CHECKED := $(wildcard src/bpflock vm bench tests)
 LSM := /sys/kernel/security/lsm
 
-.PHONY: help build run test lint unit kernel-test image-test bench man container wheel clean
+.PHONY: help build run test lint unit kernel-test image-test bench man container wheel deb clean
 
 help: ## list the targets
 	@sed -En 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -95,13 +95,13 @@ fetch: build
 
 kernel-test: build ## tests on real kernels, in virtual machines
 	@scripts/setup vm test image
-	@$(MAKE) -s wheel | tail -1
+	@$(MAKE) -s deb
 	@$(BIN)/python -m vm.suite $(if $(FORCE),--force) \
 		$(if $(filter command environment,$(firstword $(origin KERNEL))),--kernel $(KERNEL)) -- $(TESTS)
 
 image-test: build ## tests under systemd and with containers, in a virtual machine
 	@scripts/setup vm image
-	@$(MAKE) -s wheel | tail -1
+	@$(MAKE) -s deb
 	@$(BIN)/python -m vm.suite --image $(if $(FORCE),--force) \
 		$(if $(filter command environment,$(firstword $(origin KERNEL))),--kernel $(KERNEL)) -- $(TESTS)
 
@@ -124,6 +124,9 @@ container: wheel ## wheels in build/wheels, and how to build the container image
 
 wheel: build man ## a wheel in dist/
 	$(PIP) wheel --no-deps --no-build-isolation -w dist .
+
+deb: wheel ## a Debian package in dist/, for this machine's release
+	@scripts/deb "$$(ls -t dist/bpflock-*.whl | head -1)"
 
 clean: ## remove what was built, .venv too; kernels stay in the cache
 	rm -rf .venv build dist src/*.egg-info src/bpflock/kernel/objects .mypy_cache .pytest_cache .ruff_cache

@@ -41,6 +41,13 @@ _PACKAGES = (
     "netavark",
     "crun",
     "python3-pytest",
+    # What the package of bpflock depends on: scripts/deb.
+    "python3-cffi-backend",
+    "python3-click",
+    "python3-jeepney",
+    "python3-lark",
+    "python3-pyelftools",
+    "python3-yaml",
 )
 # What deploy/container/Containerfile installs.
 _BASE_PACKAGES = ("python3", "python3-pip", "libbpf1")

@@ -45,9 +45,9 @@ _KERNELS = ("6.1", "newest")
 _TIMEOUT = 4200.0
 _BOOT_TIMEOUT = 300.0
 
-# Guests at a time, and CPUs for each: one guest more than there are cores, as a guest waits for its kernel a fifth of the time
-# (6.1 takes 0.1 s to take out a program). Emulated CPUs of one guest beyond the host's cores cost more than they do: on two
-# cores, two guests of two CPUs took twice as long as two guests of one.
+# Guests at a time, and CPUs for each. One guest more than there are cores: guests wait for their kernel at times
+# (6.1 takes 0.1 s to take a program out). More emulated CPUs of one guest cost more than they do: on two cores, two
+# guests of two CPUs took twice as long as two guests of one.
 _CORES = os.cpu_count() or 1
 _GUESTS = min(3, _CORES + 1)
 _CPUS = max(1, min(2, _CORES // _GUESTS))

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests in a guest with a whole Debian: systemd is process 1, bpflock is installed from its wheel. See vm/image.py."""
+"""Tests in a guest with a whole Debian: systemd is process 1, bpflock is installed as a package. See vm/image.py."""
 
+import contextlib
 import os
+import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,24 @@ def denied(*command: str | Path) -> bool:
     return ended.returncode == 1
 
 
+@contextlib.contextmanager
+def attacked(directory: Path) -> Iterator[None]:
+    """Somebody goes on attacking all the time; not one attempt may get through. `directory`: of the test."""
+    stop = directory / "stop"
+    attacker = subprocess.Popen(
+        [*OUTSIDE, ATTACK, "until", stop, "kcore"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        yield
+    finally:
+        stop.touch()
+    output, _ = attacker.communicate(timeout=PATIENCE)
+    found = re.search(r"attempts=(\d+) denied=(\d+) ok=0", output)
+    assert found, output
+    assert found[1] == found[2]
+    assert int(found[1]) > 100
+
+
 def wait(condition: Callable[[], bool], explain: Callable[[], str]) -> None:
     end = time.monotonic() + PATIENCE
     while not condition():
@@ -43,5 +63,6 @@ def wait(condition: Callable[[], bool], explain: Callable[[], str]) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # It wants the machine as it booted.
-    items.sort(key=lambda item: item.path.name != "test_systemd.py")
+    # The first wants the machine as it booted, the last removes bpflock.
+    order = ("test_systemd.py", "test_container.py", "test_package.py")
+    items.sort(key=lambda item: order.index(item.path.name))

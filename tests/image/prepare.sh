@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # What an administrator does before a boot, in a guest whose systemd does not run yet. ROOT is the repository.
 cd "$ROOT"
-pip install -q --no-index --find-links dist --find-links build/image-wheels \
-	--break-system-packages --root-user-action=ignore bpflock
-cp deploy/systemd/*.service /etc/systemd/system/
+# The image leaves out what nobody reads there.
+dpkg --path-include='/usr/share/man/man8/bpflock*' -i "$(ls -t dist/bpflock_*.deb | head -1)"
 mkdir -p /etc/bpflock
 echo 'level: baseline' >/etc/bpflock/bpflock.yaml
 # An ordinary service that attacks as soon as it may start, from namespaces of its own.

@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policy sets of any size: in the kernel their tables lie in blocks, and a walk may go from one to the other."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from bpflock.confine.engine import Engine
 from bpflock.policy.model import FileAccess, Origin, PolicySet, Profile
 from bpflock.policy.tables import AUTOMATON_BLOCK, RIGHTS_BLOCK
 
-from .conftest import Locks
 from .test_policy_files import HERE, READ, box, make_files, profile, rule
 
 _FILES = 3000
@@ -25,11 +22,9 @@ def _may_read(number: int) -> bool:
 
 
 @pytest.fixture
-def engine(all_locks: Locks) -> Iterator[Engine]:
+def engine(all_policies: Engine) -> Engine:
     make_files()
-    found = Engine(all_locks.enforcer)
-    yield found
-    found.unload()
+    return all_policies
 
 
 def test_tables_of_several_blocks(engine: Engine) -> None:

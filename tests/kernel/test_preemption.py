@@ -14,6 +14,7 @@ import pytest
 from bpflock.confine.engine import Engine
 from bpflock.errors import UnsupportedError
 from bpflock.kernel import host, preemption
+from bpflock.locks.model import Profile
 from bpflock.policy.bpfbox.load import parse
 from bpflock.policy.model import PolicySet
 
@@ -77,10 +78,10 @@ def _policy() -> PolicySet:
     return PolicySet(parse(_POLICY))
 
 
-def _came_through(until: float) -> int:
-    """How many forbidden opens of some confined processes came through, that share a CPU."""
+def _attack(until: float, *attack: str | Path) -> tuple[int, int]:
+    """How often some processes tried that share a CPU, and how often it worked."""
     cpu = min(os.sched_getaffinity(0))
-    command = ["taskset", "-c", str(cpu), *map(str, (_PROGRAM, "until", _STOP, "read_file", _DENIED))]
+    command = ["taskset", "-c", str(cpu), *map(str, (_PROGRAM, "until", _STOP, *attack))]
     _STOP.unlink(missing_ok=True)
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(_ATTACKERS)]
     time.sleep(until)
@@ -89,7 +90,12 @@ def _came_through(until: float) -> int:
     counts = [re.fullmatch(r"attempts=(\d+) denied=(\d+) ok=(\d+)\n", each) for each in told]
     assert all(counts), told
     assert min(int(each[1]) for each in counts if each) > 0
-    return sum(int(each[3]) for each in counts if each)
+    return sum(int(each[1]) for each in counts if each), sum(int(each[3]) for each in counts if each)
+
+
+def _came_through(until: float) -> int:
+    """How many forbidden opens of some confined processes came through."""
+    return _attack(until, "read_file", _DENIED)[1]
 
 
 def test_forbidden_opens_come_through_only_where_policies_are_refused(engine: Engine, switch: Switch) -> None:
@@ -127,3 +133,19 @@ def test_policies_are_refused(engine: Engine, switch: Switch, cli: Cli, tmp_path
     switch.set("full")
     cli("policy", "unload", "--all").check()
     assert engine.state() is None
+
+
+def test_what_a_tracer_misses_is_told(engine: Engine, locks: Locks, switch: Switch) -> None:
+    """Locks miss nothing; a tracer does, where one process interrupts it in another."""
+    locks.load("privsnoop", Profile.ALL)
+    locks.load("bpfrestrict", Profile.ALLOW)
+    switch.set("full")
+    attempts, missed, end = 0, 0, time.monotonic() + _PATIENCE
+    while not missed:
+        assert time.monotonic() < end, "this kernel leaves nothing out"
+        attempts += _attack(5, "map_create")[0]
+        status = {each.lock.name: each for each in locks.enforcer.status()}
+        missed = status["privsnoop"].missed
+    assert not status["bpfrestrict"].missed
+    assert locks.counters("bpfrestrict")["map_create"].allowed == attempts
+    assert attempts - missed <= locks.counters("privsnoop")["bpf"].allowed

@@ -184,16 +184,18 @@ def unlock(names: tuple[str, ...], everything: bool) -> None:
         raise UsageError("no lock is named", hint=f"name some of {', '.join(LOCKS)}, or give --all")
     # All names are looked up before anything is removed.
     locks = list(LOCKS.values()) if everything else [find_lock(name) for name in dict.fromkeys(names)]
+    removed = []
     with open_enforcer() as enforcer:
-        removed = {lock.name: enforcer.remove(lock) for lock in locks}
+        for lock in locks:
+            was = enforcer.remove(lock)
+            if was:
+                removed.append(lock.name)
+            # With --all, nobody asked for those that were not enforced.
+            if not app().json and (was or not everything):
+                echo(f"{lock.name}: no longer enforced" if was else f"{lock.name}: was not enforced")
     if app().json:
-        print_json({"removed": [name for name, was in removed.items() if was]})
-        return
-    for name, was in removed.items():
-        # With --all, nobody asked for those that were not enforced.
-        if was or not everything:
-            echo(f"{name}: no longer enforced" if was else f"{name}: was not enforced")
-    if everything and not any(removed.values()):
+        print_json({"removed": removed})
+    elif everything and not removed:
         echo("nothing was enforced")
 
 

@@ -71,6 +71,9 @@ def _show(status: "LockStatus") -> None:
             echo(line)
     else:
         echo("  nothing was attempted yet")
+    if status.missed:
+        missed = click.style("missed", fg="yellow")
+        echo(f"  {missed}   {status.missed}  (it was interrupted by what it would have traced)")
 
 
 def _origin(status: "LockStatus", part: str) -> str:

@@ -265,6 +265,8 @@ class Engine:
     def unload(self) -> bool:
         """Confine nobody any more. False if there was no policy."""
         with self._enforcer.exclusive():
+            if pins.exists(pins.POLICY):
+                self._enforcer.say("policy: taking its programs out of the kernel")
             removed = pins.remove(pins.POLICY)
             self._enforcer.remove_unused_pins()
             return removed
@@ -289,6 +291,7 @@ class Engine:
             hooks = tuple(sorted(found.hook for found in program.programs if found.used and found.hook != _DESCRIPTORS))
             asked = pins.link_path(pins.directory(pins.POLICY), _DESCRIPTORS).exists()
             with pins.staging(pins.POLICY) as stage:
+                self._enforcer.say("policy: loading its programs into the kernel")
                 self._load(program)
                 for pin, name in _MAPS.items():
                     with program.map(name) as made:

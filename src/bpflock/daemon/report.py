@@ -31,4 +31,5 @@ def _lock(status: LockStatus) -> dict[str, object]:
             }
             for counter in status.counters
         ],
+        **({"missed": status.missed} if status.lock.is_tracer else {}),
     }

@@ -72,6 +72,7 @@ ffibuilder.cdef(
     int bl_map_info(int fd, struct bl_map_info *info);
     int bl_map_create(__u32 type, const char *name, __u32 key_size, __u32 value_size, __u32 entries, __u32 flags);
     int bl_link_program(int fd, __u32 *id);
+    int bl_program_misses(int fd, __u64 *misses);
     struct bpf_link *bl_attach_uprobe(const struct bpf_program *prog, const char *path, size_t offset, bool returns,
                                       __u64 cookie);
     int bl_type(const struct btf *btf, __u32 id, struct bl_type *type);
@@ -214,6 +215,17 @@ ffibuilder.set_source(
         if (bpf_obj_get_info_by_fd(fd, &info, &size))
             return -errno;
         *id = info.prog_id;
+        return 0;
+    }
+
+    static int bl_program_misses(int fd, __u64 *misses)
+    {
+        struct bpf_prog_info info = {};
+        __u32 size = sizeof(info);
+
+        if (bpf_obj_get_info_by_fd(fd, &info, &size))
+            return -errno;
+        *misses = info.recursion_misses;
         return 0;
     }
 

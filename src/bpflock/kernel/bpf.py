@@ -230,6 +230,20 @@ def program_exists(identifier: int) -> bool:
     return True
 
 
+def misses_of_link(path: Path) -> int:
+    """How often the program that a pinned link attaches was left out because it was running on that CPU already: the
+    kernel does that with tracing programs only. 0 if there is no such link."""
+    program = program_of_link(path)
+    fd = -1 if program is None else int(lib.bpf_prog_get_fd_by_id(program))
+    if fd < 0:
+        return 0
+    try:
+        misses = ffi.new("__u64 *")
+        return 0 if lib.bl_program_misses(fd, misses) else int(misses[0])
+    finally:
+        os.close(fd)
+
+
 class Program:
     """`optional`: for a hook that not every kernel has (SEC("?lsm/...")); loaded only if it was asked for."""
 

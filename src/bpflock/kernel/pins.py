@@ -182,6 +182,11 @@ def hooks(name: str) -> tuple[str, ...]:
     return tuple(sorted(e.name.replace("__", "/", 1) for e in directory(name).iterdir() if "__" in e.name))
 
 
+def link_paths(name: str) -> tuple[Path, ...]:
+    """Where its links are pinned."""
+    return tuple(link_path(directory(name), hook) for hook in hooks(name))
+
+
 def since(name: str) -> float:
     """When the lock was loaded in its present form, seconds since the epoch."""
     return (directory(name) / CONFIG).stat().st_mtime

@@ -12,7 +12,7 @@ from typing import Self
 
 from bpflock.errors import BpflockError, UnsupportedError, UsageError
 from bpflock.kernel import canary, host, own, pins, usb
-from bpflock.kernel.bpf import Map, Object
+from bpflock.kernel.bpf import Map, Object, misses_of_link
 from bpflock.kernel.btf import ObjectTypes
 from bpflock.kernel.ring import Ring
 from bpflock.locks import LOCKS
@@ -52,7 +52,8 @@ class Counter:
 
 @dataclass(frozen=True)
 class LockStatus:
-    """A loaded lock. `since` is in seconds since the epoch; `counters` holds the operations that occurred."""
+    """A loaded lock. `since` is in seconds since the epoch; `counters` holds the operations that occurred. `missed`:
+    how often a tracer was left out, and saw and counted nothing, since it was loaded or replaced; locks never are."""
 
     lock: Lock
     settings: Settings
@@ -60,6 +61,7 @@ class LockStatus:
     since: float
     hooks: tuple[str, ...]
     counters: tuple[Counter, ...]
+    missed: int = 0
 
 
 def cpu_mask() -> int:
@@ -120,6 +122,11 @@ class Enforcer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
+
+    def say(self, text: str) -> None:
+        """Tell whoever waits what takes long."""
+        if self._progress:
+            self._progress(text)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -436,6 +443,7 @@ class Enforcer:
             pins.since(lock.name),
             pins.hooks(lock.name),
             self._counters(lock),
+            sum(misses_of_link(path) for path in pins.link_paths(lock.name)) if lock.is_tracer else 0,
         )
 
     def _counters(self, lock: Lock) -> tuple[Counter, ...]:

@@ -224,6 +224,14 @@ def test_status(bpflock: Run, enforcer: FakeEnforcer) -> None:
     )
 
 
+def test_status_tells_what_a_tracer_missed(bpflock: Run, enforcer: FakeEnforcer) -> None:
+    counters = (Counter("bpf", 5, 0, 0, 0),)
+    enforcer.statuses = [LockStatus(LOCKS["privsnoop"], Settings(Profile.ALL), {}, 0.0, (), counters, missed=3)]
+    assert "  missed   3  (it was interrupted by what it would have traced)\n" in bpflock("status").out
+    (lock,) = bpflock("status", "--json").json["locks"]
+    assert lock["missed"] == 3
+
+
 def test_status_json_has_everything(bpflock: Run, enforcer: FakeEnforcer) -> None:
     enforcer.statuses = [_STATUS]
     (lock,) = bpflock("status", "--json").json["locks"]

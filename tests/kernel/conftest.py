@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from bpflock.confine.engine import Engine, profile_names
+from bpflock.confine.engine import profile_names
 from bpflock.events.decode import Decoder
 from bpflock.events.model import Event
 from bpflock.locks import LOCKS, Lock
 from bpflock.locks.enforce import Counter, Enforcer, operation_names
 from bpflock.locks.model import Profile
-from bpflock.policy.model import PolicySet
 
 from .tools import ROOT, Cli
 
@@ -47,14 +46,17 @@ class Attempt:
         return self.status == 1
 
 
-class _Shell:
-    """One that was started before any lock, and holds the BPF objects that some attacks need."""
+class Attacker:
+    """A shell that attacks. It was started before any lock, and holds the BPF objects that some attacks need.
+
+    It is no task of bpflock's: what the locks stop, they stop it from doing.
+    """
 
     _END = "--end-of-attack--"
 
-    def __init__(self, where: str) -> None:
+    def __init__(self) -> None:
         self._shell = subprocess.Popen(
-            [ATTACK, "with-all", "--", *where.split(), "/bin/sh"],
+            [ATTACK, "with-all", "--", "/bin/sh"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -64,6 +66,7 @@ class _Shell:
         )
 
     def run(self, command: str) -> Attempt:
+        """Run a command line in the shell."""
         assert self._shell.stdin is not None
         assert self._shell.stdout is not None
         self._shell.stdin.write(f"{{ {command}; }} </dev/null; echo {self._END} $?\n")
@@ -76,31 +79,12 @@ class _Shell:
             lines.append(line)
         raise AssertionError("the attacker's shell ended: " + "".join(lines))
 
-    def close(self) -> None:
-        self._shell.kill()
-        self._shell.wait()
-
-
-class Attacker:
-    """Shells that attack, on the host and outside. They are no tasks of bpflock's: what the locks stop, they stop them
-    from doing."""
-
-    def __init__(self) -> None:
-        self._shells = {where: _Shell(where) for where in (HOST, CONTAINER)}
-
-    def run(self, command: str) -> Attempt:
-        """Run a command line in the shell on the host."""
-        return self._shells[HOST].run(command)
-
     def attack(self, name: str, where: str = HOST, argument: str = "") -> Attempt:
-        """`where`: HOST, CONTAINER, or a command on the host that runs the attack."""
-        if where in self._shells:
-            return self._shells[where].run(f"{ATTACK} {name} {argument}")
         return self.run(f"{where}{ATTACK} {name} {argument}")
 
     def close(self) -> None:
-        for shell in self._shells.values():
-            shell.close()
+        self._shell.kill()
+        self._shell.wait()
 
 
 class Locks:
@@ -157,24 +141,6 @@ def all_locks() -> Iterator[Locks]:
     found = Locks()
     yield found
     found.unload_all()
-
-
-@pytest.fixture(scope="session")
-def all_policies(all_locks: Locks) -> Iterator[Engine]:
-    """The policy engine. It stays in the kernel from one module of tests about policies to the next: putting it in and
-    taking it out takes a quarter of a minute here."""
-    engine = Engine(all_locks.enforcer)
-    yield engine
-    engine.unload()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_policy(request: pytest.FixtureRequest, all_policies: Engine) -> None:
-    """No module begins with profiles of another; those that are not about policies begin without the engine."""
-    if not request.module.__name__.rpartition(".")[2].startswith("test_policy_"):
-        all_policies.unload()
-    elif all_policies.state():
-        all_policies.load(PolicySet())
 
 
 @pytest.fixture(scope="session")

@@ -34,8 +34,15 @@ def cat(name: str) -> bool:
     return subprocess.run([CAT, HERE / name], capture_output=True, check=False).returncode == 0
 
 
+@pytest.fixture(scope="module")
+def engine(all_locks: Locks) -> Iterator[Engine]:
+    found = Engine(all_locks.enforcer)
+    yield found
+    found.unload()
+
+
 @pytest.fixture
-def policy(all_policies: Engine) -> Iterator[str]:
+def policy(engine: Engine) -> Iterator[str]:
     """A policy for a program of our own, which really needs its libraries. The engine stays from test to test."""
     shutil.rmtree(HERE, ignore_errors=True)
     HERE.mkdir()
@@ -45,8 +52,8 @@ def policy(all_policies: Engine) -> Iterator[str]:
     POLICY.write_text(_TEXT)
     assert cat("open") and cat("closed")
     yield str(POLICY)
-    if all_policies.state():
-        all_policies.load(PolicySet())
+    if engine.state():
+        engine.load(PolicySet())
     assert cat("open") and cat("closed")
 
 

@@ -17,6 +17,7 @@ from bpflock.policy.model import PolicySet
 from bpflock.policy.symbols import find_function
 from bpflock.policy.tables import CompileError
 
+from .conftest import Locks
 from .tools import ROOT, Cli, pinned
 
 HERE, FILES, NOEXEC = Path("/tmp/login"), Path("/tmp/login-files"), Path("/tmp/login-noexec")
@@ -79,7 +80,7 @@ def policy(more: str = MORE) -> PolicySet:
 
 
 @pytest.fixture(scope="module")
-def engine(all_policies: Engine) -> Engine:
+def engine(all_locks: Locks) -> Iterator[Engine]:
     """Without a policy yet."""
     shutil.rmtree(HERE, ignore_errors=True)
     shutil.copytree(ROOT / "build/attack-login", HERE)
@@ -89,11 +90,13 @@ def engine(all_policies: Engine) -> Engine:
     FILES.mkdir(exist_ok=True)
     for name in ("one", "two", "three", "four"):
         (FILES / name).write_text(name)
+    found = Engine(all_locks.enforcer)
     with Login() as login:
         # What is appended to is also copied up: /etc is an overlay here.
         for what in (f"append {PASSWD}", f"append {SHADOW}", f"in thread read {FILES}/one", "socket"):
             assert login.may(what), "without a policy"
-    return all_policies
+    yield found
+    found.unload()
 
 
 def confine(engine: Engine) -> None:

@@ -24,7 +24,7 @@ from bpflock.policy.model import Effect, FileAccess, FileObject, PolicySet
 from bpflock.policy.tables import CompileError
 from tests.policy.generate import Generator, show, shrink
 
-from .conftest import ATTACK
+from .conftest import ATTACK, Locks
 from .prober import Prober
 
 _CASES = 3300  # with test_policy_generated_objects.py, 5,000
@@ -369,15 +369,17 @@ def only_files(policy: PolicySet) -> PolicySet:
 
 
 @pytest.fixture
-def engine(all_policies: Engine) -> Iterator[Engine]:
+def engine(all_locks: Locks) -> Iterator[Engine]:
     shutil.rmtree(_ROOT, ignore_errors=True)
     for directory in (_ROOT / "bin", _TREE, _LINKS):
         directory.mkdir(parents=True)
     os.mkdir(_BIND)
     for name in ("server", "worker", "tool"):
         shutil.copy(ATTACK, _ROOT / "bin" / name)
+    found = Engine(all_locks.enforcer)
     subprocess.run(["mount", "--bind", _TREE, _BIND], check=True)
-    yield all_policies
+    yield found
+    found.unload()
     subprocess.run(["umount", _BIND], check=True)
 
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,7 +48,7 @@ from bpflock.policy.model import (
 from bpflock.policy.tables import CompileError
 from tests.policy.generate import ADDRESSES, SIGNALS, Generator
 
-from .conftest import ATTACK
+from .conftest import ATTACK, Locks
 from .prober import Prober
 
 _CASES = 1700
@@ -253,13 +254,15 @@ def only_objects(policy: PolicySet, source: random.Random) -> PolicySet:
 
 
 @pytest.fixture
-def engine(all_policies: Engine) -> Engine:
+def engine(all_locks: Locks) -> Iterator[Engine]:
     shutil.rmtree(_ROOT, ignore_errors=True)
     (_ROOT / "bin").mkdir(parents=True)
     for name in ("server", "worker", "tool", "free"):
         shutil.copy(ATTACK, _ROOT / "bin" / name)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    return all_policies
+    found = Engine(all_locks.enforcer)
+    yield found
+    found.unload()
 
 
 def test_the_kernel_decides_as_the_evaluator(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:

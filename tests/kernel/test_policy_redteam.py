@@ -193,9 +193,10 @@ def _make_files() -> None:
 
 
 @pytest.fixture(scope="module")
-def disk(all_locks: Locks, all_policies: Engine) -> Iterator[str]:
+def disk(all_locks: Locks) -> Iterator[str]:
     """A disk; all files are there and the policy is in force."""
     all_locks.unload_all()
+    engine = Engine(all_locks.enforcer)
     shutil.rmtree(HERE, ignore_errors=True)
     with contextlib.ExitStack() as stack:
         HERE.mkdir()
@@ -223,8 +224,8 @@ def disk(all_locks: Locks, all_policies: Engine) -> Iterator[str]:
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(f"{HERE}/closed/socket")
             server.listen(16)
-            all_policies.load(_policy())
-            stack.callback(all_policies.load, PolicySet())
+            engine.load(_policy())
+            stack.callback(engine.unload)
             yield found
 
 

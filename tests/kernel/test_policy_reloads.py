@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from bpflock.kernel.bpf import Map
 from bpflock.policy.bpfbox.load import parse
 from bpflock.policy.model import PolicySet
 
-from .conftest import ATTACK
+from .conftest import ATTACK, Locks
 from .holder import Holder
 from .running import start
 
@@ -49,13 +50,15 @@ def _policy(number: int) -> PolicySet:
 
 
 @pytest.fixture
-def engine(all_policies: Engine) -> Engine:
+def engine(all_locks: Locks) -> Iterator[Engine]:
     shutil.rmtree(_HERE, ignore_errors=True)
     for file in (_ALLOWED, _DENIED):
         file.parent.mkdir(parents=True)
         file.write_text("content")
     shutil.copy(ATTACK, _PROGRAM)
-    return all_policies
+    found = Engine(all_locks.enforcer)
+    yield found
+    found.unload()
 
 
 def _put_other_map(pin: str) -> None:

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policy sets of any size: in the kernel their tables lie in blocks, and a walk may go from one to the other."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from bpflock.confine.engine import Engine
 from bpflock.policy.model import FileAccess, Origin, PolicySet, Profile
 from bpflock.policy.tables import AUTOMATON_BLOCK, RIGHTS_BLOCK
 
+from .conftest import Locks
 from .test_policy_files import HERE, READ, box, make_files, profile, rule
 
 _FILES = 3000
@@ -22,9 +25,11 @@ def _may_read(number: int) -> bool:
 
 
 @pytest.fixture
-def engine(all_policies: Engine) -> Engine:
+def engine(all_locks: Locks) -> Iterator[Engine]:
     make_files()
-    return all_policies
+    found = Engine(all_locks.enforcer)
+    yield found
+    found.unload()
 
 
 def test_tables_of_several_blocks(engine: Engine) -> None:

@@ -72,7 +72,7 @@ ffibuilder.cdef(
     int bl_map_info(int fd, struct bl_map_info *info);
     int bl_map_create(__u32 type, const char *name, __u32 key_size, __u32 value_size, __u32 entries, __u32 flags);
     int bl_link_program(int fd, __u32 *id);
-    int bl_program_misses(int fd, __u64 *misses);
+    int bl_program_misses(int fd, uint64_t *misses);
     struct bpf_link *bl_attach_uprobe(const struct bpf_program *prog, const char *path, size_t offset, bool returns,
                                       __u64 cookie);
     int bl_type(const struct btf *btf, __u32 id, struct bl_type *type);
@@ -218,7 +218,7 @@ ffibuilder.set_source(
         return 0;
     }
 
-    static int bl_program_misses(int fd, __u64 *misses)
+    static int bl_program_misses(int fd, uint64_t *misses)
     {
         struct bpf_prog_info info = {};
         __u32 size = sizeof(info);

@@ -238,7 +238,7 @@ def misses_of_link(path: Path) -> int:
     if fd < 0:
         return 0
     try:
-        misses = ffi.new("__u64 *")
+        misses = ffi.new("uint64_t *")
         return 0 if lib.bl_program_misses(fd, misses) else int(misses[0])
     finally:
         os.close(fd)

@@ -217,7 +217,8 @@ int BPF_PROG(nslock_capable, const struct cred *cred, struct user_namespace *ns,
 	} else if (number == NR_SETNS) {
 		struct bpflock_counter *counter = counter_of(NSLOCK_SETNS);
 
-		if (is_allowed_again(task, counter, second_in(regs), ALL_TYPES | BIT(NSLOCK_SETNS)))
+		/* An int: by what is above it, somebody could pass for another process, and not be told of. */
+		if (is_allowed_again(task, counter, (u32)second_in(regs), ALL_TYPES | BIT(NSLOCK_SETNS)))
 			return 0;
 	} else if (likely(!is_namespace_call(without_x32(number)))) {
 		return 0;

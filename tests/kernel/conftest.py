@@ -4,7 +4,7 @@
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from bpflock.locks import LOCKS, Lock
 from bpflock.locks.enforce import Counter, Enforcer, operation_names
 from bpflock.locks.model import Profile
 
+from .redteam import RedTeam
 from .tools import ROOT, Cli
 
 ATTACK = ROOT / "build" / "attack"
@@ -141,6 +142,12 @@ def all_locks() -> Iterator[Locks]:
     found = Locks()
     yield found
     found.unload_all()
+
+
+@pytest.fixture
+def redteam(record_property: Callable[[str, object], None]) -> RedTeam:
+    """For tests with the marker `redteam`: what a row of `make redteam` has to show."""
+    return RedTeam(record_property)
 
 
 @pytest.fixture(scope="session")

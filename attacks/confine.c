@@ -6,9 +6,9 @@
  * attacker. It works if the denied file was read, or was replaced and put back.
  */
 #include "attack.h"
+#include "ring.h"
 
 #include <limits.h>
-#include <linux/io_uring.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -411,55 +411,6 @@ static enum result way_handle(void)
 	if (name_to_handle_at(AT_FDCWD, in("closed/file"), &name.handle, &mount_id, 0))
 		return refused("name_to_handle_at()");
 	return secret_by(open_by_handle_at(dir, &name.handle, O_RDONLY), "open_by_handle_at()");
-}
-
-struct ring {
-	int fd;
-	struct io_uring_params params;
-	char *rings;
-	struct io_uring_sqe *entries;
-};
-
-static int make_ring(struct ring *ring)
-{
-	size_t ring_size, completion_size;
-	struct io_uring_params *params = &ring->params;
-
-	memset(ring, 0, sizeof(*ring));
-	ring->fd = syscall(SYS_io_uring_setup, 2, params);
-	if (ring->fd < 0)
-		return -1;
-	ring_size = params->sq_off.array + params->sq_entries * sizeof(uint32_t);
-	completion_size = params->cq_off.cqes + params->cq_entries * sizeof(struct io_uring_cqe);
-	/* One mapping for both: IORING_FEAT_SINGLE_MMAP, since 5.4. */
-	ring->rings = mmap(NULL, ring_size > completion_size ? ring_size : completion_size, PROT_READ | PROT_WRITE,
-			   MAP_SHARED | MAP_POPULATE, ring->fd, IORING_OFF_SQ_RING);
-	ring->entries = mmap(NULL, params->sq_entries * sizeof(*ring->entries), PROT_READ | PROT_WRITE,
-			     MAP_SHARED | MAP_POPULATE, ring->fd, IORING_OFF_SQES);
-	return ring->rings == MAP_FAILED || ring->entries == MAP_FAILED ? -1 : 0;
-}
-
-/* One entry, submitted and waited for. IOSQE_ASYNC: by a thread of the kernel. The answer is like a system call's. */
-static int submit(struct ring *ring, const struct io_uring_sqe *wanted)
-{
-	struct io_uring_params *params = &ring->params;
-	uint32_t *tail = (void *)(ring->rings + params->sq_off.tail), *head = (void *)(ring->rings + params->cq_off.head);
-	struct io_uring_cqe *completions = (void *)(ring->rings + params->cq_off.cqes);
-	uint32_t place = *tail & (params->sq_entries - 1);
-	int answer;
-
-	ring->entries[place] = *wanted;
-	((uint32_t *)(ring->rings + params->sq_off.array))[place] = place;
-	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
-	if (syscall(SYS_io_uring_enter, ring->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) != 1)
-		return -1;
-	answer = completions[*head & (params->cq_entries - 1)].res;
-	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
-	if (answer < 0) {
-		errno = -answer;
-		answer = -1;
-	}
-	return answer;
 }
 
 static int by_ring(struct io_uring_sqe *wanted)

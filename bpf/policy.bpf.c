@@ -9,11 +9,8 @@
  * Subject:
  *  lsm/task_alloc            inherited by every child, io_uring's and other kernel-made threads too. If that fails, so
  *                            does the fork.
- *  lsm/bprm_check_security   each file of an exec: a script and its interpreter are both decided.
- *  lsm/bprm_creds_from_file  what the subject will be; an exec for which that cannot be kept fails. So does one by which a
- *                            profile begins, if a descriptor stays open that it does not allow to open, or if the task is
- *                            traced and changes its profile. Descriptors 0 to 2 are what the program was given.
- *  lsm/bprm_committed_creds  from here on it is.
+ *  tp_btf/task_newtask       what changed during the fork, attached only while it is needed.
+ *  lsm/bprm_*                an exec: policy_exec.bpf.h.
  *  iter/task                 tasks that were there before the policy, and their descriptors: policy_descriptors.bpf.h.
  *
  * Files:
@@ -53,6 +50,8 @@
 #define MAP_SHARED 1
 #define VM_SHARED 8
 #define CLONE_VM 0x100
+#define CLONE_VFORK 0x4000
+#define CLONE_PARENT 0x8000
 #define CLONE_THREAD 0x10000
 #define RENAME_EXCHANGE 2
 #define F_SETFL 4
@@ -197,12 +196,12 @@ static __noinline int decide_path(struct policy_task *subject, struct vfsmount *
 	if (inode && scratch->rights.allow >> FILE_OWN_SHIFT) {
 		struct policy_label *kept = bpf_inode_storage_get(&policy_labels, inode, 0, 0);
 
-		own = kept && kept->owner && kept->owner == subject->process;
+		own = kept && kept->owner && kept->owner == subject->program;
 	}
 	scratch->request.kind = 0;
 	if (unlikely(inode && is_of_process(inode)))
 		add_proc(subject, scratch, inode, query->access);
-	told = policy_judge(subject, scratch, query->access, own, inode && (u64)inode == subject->exe);
+	told = policy_judge(subject, scratch, query->access, own, inode && runs(subject, (u64)inode));
 	if (likely(!told))
 		return 0;
 	start_from(scratch, mnt, dentry);
@@ -245,8 +244,7 @@ static __always_inline bool settles(const struct policy_label *kept, struct poli
 /* What is not settled for an enforced subject may be for one that is not. */
 static __always_inline bool passes_untainted(u64 unsettled, u64 who, struct task_struct *task, u32 access)
 {
-	/* For other threads than the leader, the process may be tainted. */
-	return !is_enforced(who) && task->group_leader == task && !(access & unsettled >> 32);
+	return !is_enforced(who) && is_alone(task) && !(access & unsettled >> 32);
 }
 
 static __always_inline bool settled(const struct policy_label *kept, struct policy_task *subject, struct task_struct *task,
@@ -305,14 +303,61 @@ static __always_inline int decide_name(struct vfsmount *mnt, struct dentry *dent
 	return decide_path(subject, mnt, dentry, inode, &query);
 }
 
+/* What a new task has of its parent, but for the functions that it is in. */
+static __always_inline void inherit(struct policy_task *child, const struct policy_task *parent)
+{
+	child->flags = parent->flags;
+	child->exe = parent->exe;
+	child->script = parent->script;
+	child->marked = parent->marked;
+	__builtin_memcpy(child->given, parent->given, sizeof(child->given));
+	child->canary = parent->canary;
+	child->program = parent->program;
+	child->profile = parent->profile;
+}
+
+/*
+ * Whether the new process uses the memory of the task without the task waiting for it: nobody could follow what taints one
+ * of them into the other. Of a child of vfork(2) that makes another one, the chain would have to be followed.
+ */
+static __always_inline bool shares_memory_for_good(struct task_struct *task, unsigned long flags)
+{
+	if ((flags & (CLONE_VM | CLONE_THREAD)) != CLONE_VM)
+		return false;
+	return !(flags & CLONE_VFORK) || flags & CLONE_PARENT || borrows_memory(task);
+}
+
+/* Both are tainted from the start. */
+static __noinline void taint_by_sharing(struct policy_task *subject)
+{
+	struct policy_profile *profile = profile_of(policy_versions.generation, subject->profile);
+	struct query query = { .type = EVENT_LSM_TASK_ALLOC, .op = OP_OPERATION };
+	struct policy_scratch *scratch;
+
+	if (!profile)
+		return;
+	taint(subject);
+	scratch = ask(KIND_OPERATION, OPERATION_SHARED_MEMORY);
+	if (!scratch)
+		return;
+	scratch->detail = (struct policy_detail){
+		.generation = policy_versions.generation,
+		.profile = subject->profile,
+		.access = OPERATION_SHARED_MEMORY,
+		.kind = KIND_OPERATION,
+	};
+	policy_tell_no_path(&query, scratch, REASON_TAINT_POLICY);
+}
+
 SEC("lsm/task_alloc")
 int BPF_PROG(policy_task_alloc, struct task_struct *child, unsigned long flags, int ret)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct policy_task *subject, *inherited;
 
 	if (ret)
 		return ret;
-	subject = confined(bpf_get_current_task_btf());
+	subject = confined(task);
 	if (likely(!subject))
 		return 0;
 	if (flags & CLONE_NEW) {
@@ -320,268 +365,19 @@ int BPF_PROG(policy_task_alloc, struct task_struct *child, unsigned long flags, 
 		if (ret)
 			return ret;
 	}
+	if (unlikely(!(subject->flags & TASK_ENFORCED)) && !enforced(subject) && unlikely(shares_memory_for_good(task, flags)))
+		taint_by_sharing(subject);
 	inherited = bpf_task_storage_get(&policy_tasks, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!inherited)
 		return -EAGAIN;
-	inherited->profile = subject->profile;
-	inherited->flags = subject->flags;
-	inherited->exe = subject->exe;
-	inherited->marked = subject->marked;
-	__builtin_memcpy(inherited->given, subject->given, sizeof(inherited->given));
-	inherited->canary = subject->canary;
-	/* The number of a new process is not given yet: see own_process(). A thread belongs to the same one. */
-	inherited->process = flags & CLONE_THREAD ? subject->process : 0;
+	inherit(inherited, subject);
 	/* The copy of a process is where the process was. */
 	if (!(flags & CLONE_VM) && subject->user.depth)
 		inherited->user = subject->user;
 	return 0;
 }
 
-SEC("lsm/bprm_check_security")
-int BPF_PROG(policy_bprm_check_security, struct linux_binprm *bprm, int ret)
-{
-	if (ret)
-		return ret;
-	return decide_file(bprm->file, EVENT_LSM_BPRM_CHECK_SECURITY, FILE_EXEC);
-}
-
-static __always_inline u32 start_flags(const struct policy_profile *profile)
-{
-	return profile && profile->flags & PROFILE_TAINTS ? 0 : TASK_ENFORCED;
-}
-
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-struct fdtable {
-	unsigned int max_fds;
-	struct file **fd;
-	unsigned long *close_on_exec;
-};
-struct files_struct {
-	struct fdtable *fdt;
-};
-struct task_struct___files {
-	struct files_struct *files;
-};
-struct linux_binprm___unsafe {
-	unsigned int unsafe;
-};
-#pragma clang attribute pop
-
-#define LSM_UNSAFE_PTRACE 2
-#define DESCRIPTORS_MAX (1 << 20)
-#define DESCRIPTORS_GIVEN 3 /* standard input, output and error */
-
-static __always_inline u32 access_of_descriptor(struct file *file)
-{
-	u32 flags = BPF_CORE_READ(file, f_flags), mode = BPF_CORE_READ(file, f_mode), access = 0;
-
-	if (mode & FMODE_READ)
-		access |= FILE_READ;
-	if (mode & FMODE_WRITE)
-		access |= flags & O_APPEND ? FILE_APPEND : FILE_WRITE;
-	return access;
-}
-
-/* What tells a file that is given from others, with the mode in which it is open. */
-static __always_inline u64 given_of(struct file *file)
-{
-	return (u64)BPF_CORE_READ(file, f_inode) | (BPF_CORE_READ(file, f_mode) & (FMODE_READ | FMODE_WRITE));
-}
-
-static __always_inline void note_given(struct policy_task *subject, struct task_struct *task)
-{
-	struct fdtable *table = BPF_CORE_READ((struct task_struct___files *)task, files, fdt);
-	struct file *files[DESCRIPTORS_GIVEN] = {};
-
-	bpf_probe_read_kernel(files, sizeof(files), BPF_CORE_READ(table, fd));
-	for (u32 i = 0; i < DESCRIPTORS_GIVEN; i++)
-		subject->given[i] = files[i] ? given_of(files[i]) : 0;
-}
-
-struct descriptors {
-	struct policy_scratch *scratch;
-	u64 files; /* addresses of the kernel's arrays */
-	u64 closing;
-	u32 count;
-	u32 missing; /* which right on the file whose path begins in scratch */
-};
-
-/* The label of a file that some descriptor is for, in the mount namespace scratch->ns. */
-static __always_inline void walk_descriptor(struct policy_scratch *scratch, struct file *file)
-{
-	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
-	struct vfsmount *mnt = BPF_CORE_READ(file, f_path.mnt);
-
-	scratch->from_dentry = (u64)dentry;
-	scratch->from_mount = (u64)mount_of((u64)mnt);
-	scratch->from_root = (u64)BPF_CORE_READ(mnt, mnt_root);
-	note(scratch);
-	begin(scratch);
-	policy_walk(scratch, false);
-}
-
-static long check_descriptor(u32 index, struct descriptors *open)
-{
-	struct policy_scratch *scratch = open->scratch;
-	u32 number = index + DESCRIPTORS_GIVEN, access;
-	struct file *file = 0;
-	u64 closing = 0;
-
-	if (number >= open->count)
-		return 1;
-	bpf_probe_read_kernel(&file, sizeof(file), (void *)open->files + 8ULL * number);
-	bpf_probe_read_kernel(&closing, sizeof(closing), (void *)open->closing + 8ULL * (number / 64));
-	if (!file || closing >> (number & 63) & 1)
-		return 0;
-	access = access_of_descriptor(file);
-	if (!access)
-		return 0;
-	walk_descriptor(scratch, file);
-	if (scratch->label == LABEL_INTERNAL || scratch->label == LABEL_LAYER)
-		return 0;
-	policy_rights_of(scratch);
-	open->missing = access & ~scratch->rights.allow;
-	return open->missing != 0;
-}
-
-/*
- * A program does not begin under a profile with a descriptor that the profile would not let it open, and that it was not
- * given for its input and output: then the exec fails. Nor while somebody traces it who did not trace that profile.
- */
-static __always_inline int check_start(struct linux_binprm *bprm, struct policy_scratch *scratch, u32 profile, u32 flags,
-				       bool changes)
-{
-	struct query query = { .type = EVENT_LSM_BPRM_CREDS_FROM_FILE, .op = bit_number(FILE_EXEC), .access = FILE_EXEC };
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct descriptors open = { .scratch = scratch };
-	struct policy_profile *of = profile_of(scratch->generation, profile);
-	struct fdtable *table = BPF_CORE_READ((struct task_struct___files *)task, files, fdt);
-	u32 label = scratch->label, reason;
-
-	if (!of || !(flags & TASK_ENFORCED))
-		return 0;
-	reason = of->flags & PROFILE_COMPLAINS ? REASON_COMPLAIN_POLICY : REASON_DENIED_POLICY;
-	if (changes && ((struct linux_binprm___unsafe *)bprm)->unsafe & LSM_UNSAFE_PTRACE) {
-		start_from(scratch, bprm->file->f_path.mnt, bprm->file->f_path.dentry);
-	} else {
-		scratch->ns = (u64)task->nsproxy->mnt_ns;
-		scratch->profile = profile;
-		open.files = (u64)BPF_CORE_READ(table, fd);
-		open.closing = (u64)BPF_CORE_READ(table, close_on_exec);
-		open.count = BPF_CORE_READ(table, max_fds);
-		bpf_loop(DESCRIPTORS_MAX, check_descriptor, &open, 0);
-		if (!open.missing)
-			return 0;
-		query.access = open.missing;
-		query.op = bit_number(open.missing);
-		label = scratch->label;
-		begin(scratch);
-	}
-	scratch->detail = (struct policy_detail){
-		.generation = scratch->generation,
-		.profile = profile,
-		.label = label,
-		.access = query.access,
-	};
-	policy_tell(&query, scratch, reason, true);
-	return denies(reason) ? -EPERM : 0;
-}
-
-/*
- * What is kept for the executable tells that no profile is for it, as of most programs. Without a walk, the task needs no
- * storage: making it is most of what an exec would cost, and a task that has some pays for it in every hook.
- */
-static __always_inline bool known_without_profile(struct task_struct *task, struct file *file)
-{
-	struct policy_label *kept = bpf_inode_storage_get(&policy_labels, file->f_inode, 0, 0);
-	u32 generation, label;
-	u64 seq;
-
-	if (!kept)
-		return false;
-	seq = kept->seq;
-	barrier();
-	if (seq & 1 || !label_holds(kept, task, file->f_path.mnt, file->f_path.dentry))
-		return false;
-	generation = generation_of(kept->versions);
-	label = kept->label;
-	barrier();
-	return kept->seq == seq && !profile_of_executable(generation, label);
-}
-
-SEC("lsm/bprm_creds_from_file")
-int BPF_PROG(policy_bprm_creds_from_file, struct linux_binprm *bprm, struct file *from, int ret)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct policy_task *subject;
-	struct policy_scratch *scratch;
-	struct file *file = bprm->file;
-	u32 profile;
-
-	if (ret)
-		return ret;
-	subject = confined(task);
-	if (likely(!subject) && known_without_profile(task, file)) {
-		subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
-		if (unlikely(subject))
-			subject->next_profile = 0;
-		return 0;
-	}
-	scratch = scratch_of_task();
-	if (!scratch)
-		return -EPERM;
-	look_up(scratch, file->f_path.mnt, file->f_path.dentry, file->f_inode, subject ? who_of(subject) : 0, false);
-	/* A file without a label has no profile of its own. */
-	profile = profile_of_executable(scratch->generation, scratch->label);
-	if (!subject) {
-		if (likely(!profile)) {
-			/* Nor what an exec that failed would have made of it. */
-			subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
-			if (unlikely(subject))
-				subject->next_profile = 0;
-			return 0;
-		}
-		subject = bpf_task_storage_get(&policy_tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-		if (!subject)
-			return -EPERM;
-		subject->kernel.depth = 0; /* of when it was confined before */
-		subject->next_profile = profile;
-		subject->next_flags = start_flags(profile_of(scratch->generation, profile));
-		return check_start(bprm, scratch, profile, subject->next_flags, false);
-	}
-	subject->next_profile = subject->profile;
-	subject->next_flags = subject->flags;
-	if (scratch->rights.contexts)
-		policy_add_contexts(subject, scratch, false);
-	if (scratch->rights.taint & EXEC_UNTAINT || scratch->rights.audit & EXEC_UNTAINT)
-		subject->next_flags = start_flags(profile_of(scratch->generation, subject->profile)) |
-				      (subject->flags & TASK_ASKED);
-	if (profile && (scratch->rights.taint & EXEC_TRANSITION || scratch->rights.audit & EXEC_TRANSITION)) {
-		subject->next_profile = profile;
-		subject->next_flags = start_flags(profile_of(scratch->generation, profile)) |
-				      (subject->next_flags & TASK_TAINTED ? TASK_TAINTED | TASK_ENFORCED : 0);
-	}
-	if (subject->next_profile == subject->profile)
-		return 0;
-	return check_start(bprm, scratch, subject->next_profile, subject->next_flags, true);
-}
-
-SEC("lsm/bprm_committed_creds")
-int BPF_PROG(policy_bprm_committed_creds, struct linux_binprm *bprm)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct policy_task *subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
-
-	if (likely(!subject))
-		return 0;
-	subject->profile = subject->next_profile;
-	subject->flags = subject->next_flags;
-	subject->exe = (u64)bprm->file->f_inode;
-	subject->process = process_of(task);
-	subject->user.depth = 0;
-	note_given(subject, task);
-	return 0;
-}
+#include "policy_exec.bpf.h"
 
 #include "policy_descriptors.bpf.h"
 
@@ -591,14 +387,59 @@ int BPF_PROG(policy_bprm_committed_creds, struct linux_binprm *bprm)
  */
 u64 policy_marked SEC(".data.marked");
 
+/* The first thread of a process has ended, but its record is the one of the process. */
+static __always_inline void mark_ended(struct task_struct *leader, const struct policy_task *thread)
+{
+	struct policy_task *subject = bpf_task_storage_get(&policy_tasks, leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!subject) {
+		__sync_fetch_and_add(&policy_pass.failed, 1);
+		return;
+	}
+	if (subject->profile == thread->profile)
+		return;
+	subject->exe = thread->exe;
+	subject->program = thread->program;
+	subject->flags = thread->flags;
+	subject->marked = thread->marked;
+	subject->profile = thread->profile;
+}
+
+/*
+ * The end of a fork, before the new task runs. Attached only while it is needed: as long as a fork may be under way that
+ * began before its parent was marked, and while there are taint rules, as what taints the parent may be in the memory that
+ * was copied after policy_task_alloc() had copied the flags.
+ */
+SEC("tp_btf/task_newtask")
+int BPF_PROG(policy_task_newtask, struct task_struct *child, unsigned long flags)
+{
+	struct policy_task *subject = confined(bpf_get_current_task_btf()), *inherited;
+
+	if (likely(!subject))
+		return 0;
+	inherited = bpf_task_storage_get(&policy_tasks, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!inherited) {
+		__sync_fetch_and_add(&policy_pass.failed, 1);
+		return 0;
+	}
+	if (likely(inherited->profile)) {
+		enforced(subject);
+		add_taint(inherited, subject);
+		return 0;
+	}
+	inherit(inherited, subject);
+	__sync_fetch_and_add(&policy_marked, 1);
+	return 0;
+}
+
 SEC("iter/task")
 int policy_mark(struct bpf_iter__task *context)
 {
 	struct task_struct *task = context->task;
 	struct policy_scratch *scratch = scratch_of_task();
 	struct policy_task *subject;
+	u32 profile, generation;
 	struct file *exe;
-	u32 profile;
 
 	if (!task || is_own(task))
 		return 0;
@@ -609,6 +450,8 @@ int policy_mark(struct bpf_iter__task *context)
 	subject = bpf_task_storage_get(&policy_tasks, task, 0, 0);
 	if (subject && subject->profile) {
 		if (profile_of(policy_versions.generation, subject->profile)) {
+			if (subject->marked == policy_versions.generation && is_fork_call(task))
+				__sync_fetch_and_add(&policy_pass.forking, 1);
 			find_descriptors(task, subject, scratch);
 			return 0;
 		}
@@ -621,22 +464,26 @@ int policy_mark(struct bpf_iter__task *context)
 		return 0;
 	walk_label(scratch, task, exe->f_path.mnt, exe->f_path.dentry, false);
 	profile = profile_of_executable(scratch->generation, scratch->label);
-	if (!profile)
+	if (!profile || !is_of_host(scratch, task, (u64)exe->f_path.dentry, profile))
 		return 0;
 	subject = bpf_task_storage_get(&policy_tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!subject) {
 		__sync_fetch_and_add(&policy_pass.failed, 1);
 		return 0;
 	}
+	generation = policy_versions.generation;
 	subject->exe = (u64)exe->f_inode;
-	subject->process = process_of(task);
+	subject->script = 0;
+	subject->program = process_of(task);
 	subject->user.depth = subject->kernel.depth = 0;
-	subject->flags = start_flags(profile_of(scratch->generation, profile));
-	subject->marked = scratch->generation;
+	subject->flags = start_flags(profile_of(generation, profile));
+	subject->marked = generation;
 	subject->opened = 0;
 	note_given(subject, task);
 	subject->profile = profile;
 	__sync_fetch_and_add(&policy_marked, 1);
+	if (!task->group_leader->mm)
+		mark_ended(task->group_leader, subject);
 	return 0;
 }
 
@@ -661,14 +508,6 @@ static __always_inline u32 access_of_open(struct file *file)
 	return access;
 }
 
-/* A new process gets its number after it was made. */
-static __always_inline u64 own_process(struct policy_task *subject, struct task_struct *task)
-{
-	if (!subject->process)
-		subject->process = process_of(task);
-	return subject->process;
-}
-
 #define UNDECIDED 1
 
 /* What is to be decided by the path: then UNDECIDED, else the verdict. */
@@ -682,7 +521,7 @@ static __noinline int query_open(struct policy_task *subject, struct file *file,
 
 		/* Whether it may make the name was asked by path_mknod. */
 		if (kept)
-			kept->owner = own_process(subject, bpf_get_current_task_btf());
+			kept->owner = subject->program;
 	}
 	if (!access)
 		return 0;

@@ -43,6 +43,12 @@
 #define LABEL_INTERNAL (LABEL_BAD + 3) /* pipes, sockets, memfds: on a mount of the kernel's own */
 #define LABEL_LAYER (LABEL_BAD + 4) /* what overlayfs opens underneath: decided on already, by the name the task used */
 
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct task_struct___vfork {
+	struct completion *vfork_done;
+};
+#pragma clang attribute pop
+
 struct policy_label {
 	u64 seq; /* odd while it is written */
 	u64 dentry;
@@ -57,7 +63,7 @@ struct policy_label {
 	u32 moves; /* d_seq of the dentry */
 	u64 unsettled;
 	struct policy_rights rights;
-	u64 owner; /* the process that created the file: not part of what seq protects */
+	u64 owner; /* the program that created the file: not part of what seq protects */
 };
 
 /*
@@ -426,8 +432,13 @@ __noinline u32 policy_rights_of(struct policy_scratch *scratch)
 
 static __always_inline struct policy_profile *profile_in(const struct rights_table *table, u32 profile)
 {
-	struct policy_profile *found = (void *)cell(table, header_of(table)->profiles + profile);
+	const struct policy_header *header = header_of(table);
+	struct policy_profile *found;
 
+	/* Numbers beyond are of profiles that were unloaded. */
+	if (profile >= header->executables - header->profiles)
+		return 0;
+	found = (void *)cell(table, header->profiles + profile);
 	return found && found->used ? found : 0;
 }
 
@@ -1225,26 +1236,67 @@ static __always_inline struct policy_scratch *scratch_of_task(void)
 	return bpf_task_storage_get(&policy_scratches, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 }
 
-/* The thread and its process are tainted from now on: enforced. */
-static __always_inline void taint(struct policy_task *subject)
+/* A child of vfork(2) has this until it executes a program or ends. */
+static __always_inline bool borrows_memory(struct task_struct *task)
 {
-	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
-	struct policy_task *of_process = bpf_task_storage_get(&policy_tasks, leader, 0, 0);
-
-	__sync_fetch_and_or(&subject->flags, TASK_ENFORCED | TASK_TAINTED);
-	if (of_process)
-		__sync_fetch_and_or(&of_process->flags, TASK_ENFORCED | TASK_TAINTED);
+	return ((struct task_struct___vfork *)task)->vfork_done;
 }
 
-/* Whether the subject is enforced. Taint belongs to the process: other threads notice it here. */
+/* The record of a process: its first thread's. It stays until the last thread has ended. */
+static __always_inline struct policy_task *record_of_process(struct task_struct *task)
+{
+	return bpf_task_storage_get(&policy_tasks, task->group_leader, 0, 0);
+}
+
+/* That of the process whose memory the task uses until it executes a program, or 0. */
+static __always_inline struct policy_task *record_of_lender(struct task_struct *task)
+{
+	return likely(!borrows_memory(task)) ? 0 : record_of_process(task->real_parent);
+}
+
+static __always_inline void add_taint(struct policy_task *to, const struct policy_task *from)
+{
+	u32 flags;
+
+	if (!to || !from || to->profile != from->profile)
+		return;
+	flags = from->flags & (TASK_ENFORCED | TASK_TAINTED);
+	if (flags & ~to->flags)
+		__sync_fetch_and_or(&to->flags, flags);
+}
+
+/* To all that have the memory of the task: its process, and the one that waits for a child of vfork(2). */
+static __always_inline void spread_taint(struct policy_task *subject, struct task_struct *task)
+{
+	add_taint(record_of_process(task), subject);
+	add_taint(record_of_lender(task), subject);
+}
+
+/* And from them. */
+static __always_inline void notice_taint(struct policy_task *subject, struct task_struct *task)
+{
+	add_taint(subject, record_of_process(task));
+	add_taint(subject, record_of_lender(task));
+}
+
+/* The current task is tainted from now on, and so enforced. Deeper sharing of memory: see policy_task_alloc(). */
+static __always_inline void taint(struct policy_task *subject)
+{
+	__sync_fetch_and_or(&subject->flags, TASK_ENFORCED | TASK_TAINTED);
+	spread_taint(subject, bpf_get_current_task_btf());
+}
+
+/* Whether the current task is enforced. */
 static __always_inline bool enforced(struct policy_task *subject)
 {
-	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
-	struct policy_task *of_process = bpf_task_storage_get(&policy_tasks, leader, 0, 0);
-
-	if (of_process && of_process->profile == subject->profile && of_process->flags & TASK_ENFORCED)
-		__sync_fetch_and_or(&subject->flags, of_process->flags & (TASK_ENFORCED | TASK_TAINTED));
+	notice_taint(subject, bpf_get_current_task_btf());
 	return subject->flags & TASK_ENFORCED;
+}
+
+/* Whether no other task has the memory, so that the task's own flags are all there is to know. */
+static __always_inline bool is_alone(struct task_struct *task)
+{
+	return task->group_leader == task && !borrows_memory(task);
 }
 
 #endif

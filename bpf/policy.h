@@ -53,7 +53,7 @@ enum policy_file_access {
 	FILE_LINK = 128,
 	FILE_IOCTL = 256,
 	FILE_CREATE = 512,
-	FILE_OWN_SHIFT = 16, /* rights << 16: only on files that the process created itself */
+	FILE_OWN_SHIFT = 16, /* rights << 16: only on files that the program created itself */
 };
 
 enum policy_net_access {
@@ -83,6 +83,7 @@ enum policy_operation {
 	OPERATION_KEYRING = 64,
 	OPERATION_IPC = 128,
 	OPERATION_ANON_EXEC = 256,
+	OPERATION_SHARED_MEMORY = 1 << 16, /* of no rule: a new process shares the memory of one that is not tainted yet */
 };
 
 enum policy_who {
@@ -145,7 +146,7 @@ struct policy_profile {
 /*
  * Each a mask of enum policy_file_access. `allow` and `audit` hold without any function; `contexts` is the first of the
  * contexts (I above) in the low 24 bits and their number (at most 255) in the high 8. Bits of `allow` from FILE_OWN_SHIFT on are
- * the rights on files that the process created itself.
+ * the rights on files that the program created itself.
  * For FILE_EXEC, flags in `taint` say what becomes of the subject: EXEC_TRANSITION, EXEC_UNTAINT.
  */
 struct policy_rights {

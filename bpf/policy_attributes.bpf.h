@@ -100,7 +100,7 @@ static __always_inline int decide_everywhere(struct policy_task *subject, struct
 {
 	struct nsproxy *proxy = bpf_get_current_task_btf()->nsproxy;
 	struct dentry *dentry = (void *)scratch->from_dentry;
-	bool exe = (u64)BPF_CORE_READ(dentry, d_inode) == subject->exe, seen = false, too_many;
+	bool exe = runs(subject, (u64)BPF_CORE_READ(dentry, d_inode)), seen = false, too_many;
 	u32 told;
 
 	scratch->ns = (u64)proxy->mnt_ns;
@@ -164,7 +164,7 @@ static __noinline int decide_attributes(struct dentry *dentry, enum bpflock_even
 	query.object = inode->i_ino;
 	scratch->from_dentry = (u64)dentry;
 	kept = bpf_inode_storage_get(&policy_labels, inode, 0, 0);
-	return decide_everywhere(subject, scratch, &query, kept && kept->owner && kept->owner == subject->process);
+	return decide_everywhere(subject, scratch, &query, kept && kept->owner && kept->owner == subject->program);
 }
 
 SEC("lsm/inode_setattr")

@@ -81,6 +81,7 @@ struct policy_pass {
 	u64 asked; /* tasks all of whose descriptors are asked about */
 	u64 any; /* something is noted, or the canary is to be asked about what it uses */
 	u64 failed; /* tasks that could not be marked, for lack of memory */
+	u64 forking; /* tasks that were marked in the middle of a fork, perhaps */
 };
 struct policy_pass policy_pass SEC(".data.pass");
 
@@ -105,13 +106,9 @@ static __always_inline void ask_all(struct policy_task *subject)
 /* Whether a file is an io_uring with which files are registered, as far as can be told. */
 static __always_inline bool holds_files(struct file *file)
 {
-	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
-	const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
 	void *ring = BPF_CORE_READ((struct file___private *)file, private_data);
-	char text[12] = {};
 
-	bpf_probe_read_kernel_str(text, sizeof(text), name);
-	if (text[0] != '[' || text[1] != 'i' || text[2] != 'o' || text[3] != '_' || text[4] != 'u')
+	if (!is_ring(BPF_CORE_READ(file, f_path.dentry)))
 		return false;
 	if (bpf_core_field_exists(struct io_ring_ctx___counted, nr_user_files))
 		return BPF_CORE_READ((struct io_ring_ctx___counted *)ring, nr_user_files) != 0;
@@ -177,7 +174,7 @@ static long find_descriptor(u32 index, struct descriptor_search *search)
 	/* A message queue is opened as IPC, whatever its path. */
 	if (!access || is_given(subject, given_of(file)) || BPF_CORE_READ(inode, i_sb, s_magic) == MQUEUE_MAGIC)
 		return 0;
-	walk_descriptor(scratch, file);
+	walk_by_address(scratch, BPF_CORE_READ(file, f_path.dentry), BPF_CORE_READ(file, f_path.mnt));
 	if (scratch->label == LABEL_INTERNAL && holds_files(file))
 		ask_all(search->process);
 	if (scratch->label == LABEL_INTERNAL || scratch->label == LABEL_LAYER)
@@ -185,7 +182,7 @@ static long find_descriptor(u32 index, struct descriptor_search *search)
 	policy_rights_of(scratch);
 	policy_add_contexts(subject, scratch, true);
 	missing = access & ~scratch->rights.allow;
-	if ((u64)inode == subject->exe)
+	if (runs(subject, (u64)inode))
 		missing &= ~FILE_READ;
 	if (!missing)
 		return 0;

@@ -367,7 +367,7 @@ __noinline u32 policy_judge_object(struct policy_task *subject, struct policy_sc
 		.protocol = request->protocol,
 	};
 	__builtin_memcpy(scratch->detail.addr, request->addr, sizeof(request->addr));
-	was_enforced = subject->flags & TASK_ENFORCED || (here && enforced(subject));
+	was_enforced = subject->flags & TASK_ENFORCED || (here && enforced(subject)); /* else decide_ptrace() has looked */
 	if (request->taint && !(subject->flags & TASK_TAINTED)) {
 		/* What taints is itself allowed, unless the subject was enforced already. */
 		if (here)
@@ -577,8 +577,8 @@ static __always_inline bool settled_socket(struct policy_task *subject, struct s
 		return false;
 	if (likely(subject->flags & TASK_ENFORCED))
 		return allow & access;
-	/* Not tainted; but for other threads than the leader, the process may be. */
-	return task->group_leader == task;
+	/* Not tainted; but others with the same memory may be. */
+	return is_alone(task);
 }
 
 /* Keep what was found, unless it holds for a moment only: in a function. Never more than one access at a time. */
@@ -987,8 +987,6 @@ static __noinline int decide_ptrace(struct policy_task *subject, struct task_str
 {
 	struct query query = { .type = what->type, .op = OP_PTRACE + bit_number(what->access), .access = what->access };
 	struct policy_scratch *scratch;
-	struct policy_task *leader;
-	bool untainted;
 	int answer;
 
 	if (is_canary(subject))
@@ -1004,13 +1002,9 @@ static __noinline int decide_ptrace(struct policy_task *subject, struct task_str
 	if (!what->here)
 		scratch->request.peer = of->tgid;
 	query.object = scratch->request.peer;
-	untainted = !(subject->flags & TASK_TAINTED);
+	notice_taint(subject, of);
 	answer = answer_peer(subject, scratch, &query, what->here);
-	if (!what->here && untainted && subject->flags & TASK_TAINTED) {
-		leader = bpf_task_storage_get(&policy_tasks, of->group_leader, 0, 0);
-		if (leader)
-			__sync_fetch_and_or(&leader->flags, TASK_ENFORCED | TASK_TAINTED);
-	}
+	spread_taint(subject, of);
 	return answer;
 }
 

@@ -34,14 +34,19 @@ struct policy_task {
 	u32 profile; /* 0: not confined (any more) */
 	u32 flags;
 	u32 canary; /* of a canary: enum bpflock_event_type that it is denied; it passes all else */
-	u32 next_profile; /* what it will be when the exec under way succeeds */
+	/* Of the exec under way: what the task will be when it succeeds. */
+	u32 next_profile;
 	u32 next_flags;
 	u32 marked; /* the generation that found it running, if one did */
 	u64 exe; /* inode of its executable */
-	u64 process; /* tells processes apart, for files that they created */
+	u64 script; /* inode of the script that it runs, if it does */
+	u64 next_script;
+	u64 program; /* tells executions apart, for the files that they created: the same for all children until they execute */
 	u64 given[3]; /* standard input, output and error when the program began: given_of() */
 	u32 opened; /* the generation that was in force when it opened a file last */
-	u32 pad;
+	u8 by_script; /* of the exec under way: a script decided what the task will be */
+	u8 was_shared; /* of the exec under way: others could change its descriptors while they were checked */
+	u16 pad;
 	struct policy_frames user;
 	struct policy_frames kernel;
 };
@@ -52,5 +57,11 @@ struct {
 	__type(key, int);
 	__type(value, struct policy_task);
 } policy_tasks SEC(".maps");
+
+/* Whether a task runs this file: its executable, or the script that the executable interprets. */
+static __always_inline bool runs(const struct policy_task *subject, u64 inode)
+{
+	return inode == subject->exe || inode == subject->script;
+}
 
 #endif

@@ -31,6 +31,7 @@
 #define NR_FSOPEN 430
 #define NR_FSMOUNT 432
 #define NR_FSPICK 433
+#define NR_CLONE3 435
 #define NR_OPENAT2 437
 #define NR_MOUNT_SETATTR 442
 #define NR_OPEN_TREE_ATTR 467
@@ -160,6 +161,18 @@ static __always_inline bool is_open_call(struct task_struct *task)
 	return number == 2 || number == 85 || number == 240 || number == 257 || number == 304;
 }
 
+/* Whether the call that a task is in, or was in last, makes a new task: fork, vfork, clone, clone3. */
+static __always_inline bool is_fork_call(struct task_struct *task)
+{
+	u32 number = number_in(registers_of(task));
+
+	if (number == NR_CLONE3)
+		return true;
+	if (is_call_of_32_bits(task))
+		return number == 2 || number == 120 || number == 190;
+	return number == 56 || number == 57 || number == 58;
+}
+
 /*
  * Whether the call that a task is in may write elsewhere than at the end of a file that is open to append: fallocate() in
  * other modes than to make the file longer, pwritev2() with RWF_NOAPPEND. What io_submit() is told is in user memory.
@@ -272,6 +285,18 @@ static __always_inline bool is_open_call(struct task_struct *task)
 	if (is_call_of_32_bits(task))
 		return number == 5 || number == 8 || number == 274 || number == 322 || number == 371;
 	return number == 56 || number == 180 || number == 265;
+}
+
+/* As above; fork and vfork are only in the 32-bit table. */
+static __always_inline bool is_fork_call(struct task_struct *task)
+{
+	u32 number = number_in(registers_of(task));
+
+	if (number == NR_CLONE3)
+		return true;
+	if (is_call_of_32_bits(task))
+		return number == 2 || number == 120 || number == 190;
+	return number == 220;
 }
 
 /* As above. */

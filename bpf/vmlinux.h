@@ -193,6 +193,7 @@ struct renamedata {
 struct linux_binprm {
 	struct file *file;
 	const char *filename;
+	const char *interp;
 	const char *fdpath;
 	char buf[256];
 };

@@ -46,7 +46,14 @@ _MODE_ACL = struct.pack("=I HHI HHI HHI", 2, 1, 7, 0xFFFFFFFF, 4, 0, 0xFFFFFFFF,
 _PERF_DUMMY = struct.pack("=IIQ", 1, 64, 9) + bytes(48)
 # These decide nothing by themselves, or only for an exec that is allowed.
 WITHOUT_CANARY = frozenset(
-    {"lsm/bprm_creds_from_file", "lsm/bprm_committed_creds", "lsm/inode_rename", "iter/task", "fexit/vfs_rename"}
+    {
+        "lsm/bprm_creds_from_file",
+        "lsm/bprm_committed_creds",
+        "lsm/inode_rename",
+        "iter/task",
+        "fexit/vfs_rename",
+        "tp_btf/task_newtask",
+    }
 )
 
 

@@ -55,9 +55,11 @@ _STATE = "state"
 _MARK = "iter/task"
 _ALWAYS = ("lsm/file_open",)
 # Attached only while there are descriptors to be asked about, or files that may only be appended to:
-# bpf/policy_descriptors.bpf.h. Until then only pinned.
+# bpf/policy_descriptors.bpf.h.
 _DESCRIPTORS = "lsm/file_permission"
-_DESCRIPTORS_PIN = "descriptors"
+# Attached only while a fork may be under way that began before its parent was confined, or while there are taint rules.
+_FORKS = "tp_btf/task_newtask"
+_ON_DEMAND = {_DESCRIPTORS: "descriptors", _FORKS: "forks"}  # pins of the programs: until then, there is only the pin
 _NOTED = struct.Struct("=Q2I")  # struct policy_noted
 _OPENING_SECONDS = 2.0  # how long to wait for opens that the policy before has decided
 _LOOK_AGAIN_SECONDS = 0.01
@@ -74,8 +76,9 @@ class _Pass:
     asked: int
     any: int
     failed: int = 0
+    forking: int = 0
 
-    _LAYOUT = struct.Struct("=7Q")
+    _LAYOUT = struct.Struct("=8Q")
 
     @classmethod
     def read(cls, pinned: Map) -> "_Pass":
@@ -149,6 +152,10 @@ def _appends(profile: Profile) -> bool:
             pattern = rule.object.pattern
             allowed[pattern] = allowed.get(pattern, FileAccess(0)) | rule.object.access
     return any(FileAccess.APPEND in access and FileAccess.WRITE not in access for access in allowed.values())
+
+
+def _taints(profile: Profile) -> bool:
+    return any(Effect.TAINT in rule.effect for rule in profile.rules)
 
 
 def profile_names() -> Mapping[int, str]:
@@ -235,8 +242,10 @@ class Engine:
             except BpflockError:
                 self._enforcer.remove_unused_pins()
                 raise
+            asked, forking = self._mark()
             hooks: tuple[str, ...] = _ALWAYS
-            if self._ask(self._mark() or any(map(_appends, policy.profiles))):
+            self._attach(_FORKS, wanted=forking or any(map(_taints, policy.profiles)))
+            if self._attach(_DESCRIPTORS, wanted=asked or any(map(_appends, policy.profiles))):
                 hooks = (*hooks, _DESCRIPTORS)
             if state := _read_state():
                 # Only now: what ends before has another look taken at all of them.
@@ -273,7 +282,7 @@ class Engine:
 
     def _is_loaded(self, state: State) -> bool:
         """Whether the programs in the kernel are all there, and those that we would load."""
-        if tuple(hook for hook in pins.hooks(pins.POLICY) if hook != _DESCRIPTORS) != state.hooks:
+        if tuple(hook for hook in pins.hooks(pins.POLICY) if hook not in _ON_DEMAND) != state.hooks:
             return False
         with contextlib.suppress(BpflockError), Map.open(pins.directory(pins.POLICY) / pins.CONFIG) as pinned:
             layout = ObjectTypes.load(pins.POLICY).struct("bpflock_config")
@@ -288,8 +297,11 @@ class Engine:
                 found.use(not found.optional or _exists(found.hook))
             config = program.types.struct("bpflock_config").pack(build=program.build, cpu_mask=cpu_mask())
             program.set_constant(CONFIG_SECTION, "config", config)
-            hooks = tuple(sorted(found.hook for found in program.programs if found.used and found.hook != _DESCRIPTORS))
-            asked = pins.link_path(pins.directory(pins.POLICY), _DESCRIPTORS).exists()
+            hooks = tuple(
+                sorted(found.hook for found in program.programs if found.used and found.hook not in _ON_DEMAND)
+            )
+            base = pins.directory(pins.POLICY)
+            waiting = tuple(hook for hook in _ON_DEMAND if not pins.link_path(base, hook).exists())
             with pins.staging(pins.POLICY) as stage:
                 self._enforcer.say("policy: loading its programs into the kernel")
                 self._load(program)
@@ -298,10 +310,10 @@ class Engine:
                         made.pin(stage / pin)
                 self._switch(stage, tables, State(tables.generation, numbering, source, hooks, tuple(probes)))
                 with probing.attached(stage, probes):
-                    self._enforcer.attach(program, stage, () if asked else (_DESCRIPTORS,))
+                    self._enforcer.attach(program, stage, waiting)
                 for found in program.programs:
-                    if found.hook == _DESCRIPTORS:
-                        found.pin(stage / _DESCRIPTORS_PIN)
+                    if found.hook in _ON_DEMAND:
+                        found.pin(stage / _ON_DEMAND[found.hook])
                 pins.write_origins(stage, {})
             pins.publish(pins.POLICY)
 
@@ -342,31 +354,38 @@ class Engine:
         with Map.open(base / "versions") as versions:
             versions.store(0, tables.generation)
 
-    def _mark(self) -> bool:
+    def _mark(self) -> tuple[bool, bool]:
         """Confine the tasks that run already, and look at the descriptors of all that are confined. A task may fork, or
-        hand them on, while we look: until a pass finds nothing that is new. Whether any is to be asked about."""
+        hand them on, while we look: until a pass finds nothing that is new.
+
+        Whether any descriptor is to be asked about, and whether a fork may still be under way that began before."""
         base = pins.directory(pins.POLICY)
         with Map.open(base / "pass") as passes:
             found = _Pass.read(passes).found
             _Pass(first=1, last=0, found=found, opening=0, asked=0, any=_Pass.read(passes).any).write(passes)
             end = time.monotonic() + _OPENING_SECONDS
+            start = self._marked(base)
             before = -1, -1
             while True:
                 iterate(pins.link_path(base, _MARK))
                 seen = _Pass.read(passes)
                 now = self._marked(base), seen.found
+                if now[0] != start:
+                    # Before the next pass: what is not on the list of tasks by then meets this program.
+                    self._attach(_FORKS, wanted=True)
                 if seen.failed and time.monotonic() > end:
                     raise BpflockError(
                         f"the policy is in force, but {seen.failed} running tasks could not be confined: no memory",
                         hint="free some, then load it again",
                     )
-                if now == before and not seen.failed and (not seen.opening or seen.last):
-                    return self._forget_stale(base, passes, seen)
+                busy = seen.opening or seen.forking
+                if now == before and not seen.failed and (not busy or seen.last):
+                    return self._forget_stale(base, passes, seen), bool(seen.forking)
                 if now == before:
                     time.sleep(_LOOK_AGAIN_SECONDS)
                 before = now
                 late = int(time.monotonic() > end)
-                replace(seen, first=0, last=late, opening=0, asked=0, failed=0).write(passes)
+                replace(seen, first=0, last=late, opening=0, asked=0, failed=0, forking=0).write(passes)
 
     def _forget_stale(self, base: Path, passes: Map, seen: _Pass) -> bool:
         """What nobody has any more is not asked about. Whether anything is."""
@@ -384,12 +403,12 @@ class Engine:
         replace(seen, any=int(any_)).write(passes)
         return any_
 
-    def _ask(self, wanted: bool) -> bool:
-        """Attach the program that asks about descriptors, or take it out. Whether it is attached newly."""
+    def _attach(self, hook: str, *, wanted: bool) -> bool:
+        """Attach a program of _ON_DEMAND, or take it out. Whether it is attached newly."""
         base = pins.directory(pins.POLICY)
-        link = pins.link_path(base, _DESCRIPTORS)
+        link = pins.link_path(base, hook)
         if wanted and not link.exists():
-            attach_pinned(base / _DESCRIPTORS_PIN, link)
+            attach_pinned(base / _ON_DEMAND[hook], link)
             return True
         if not wanted:
             link.unlink(missing_ok=True)

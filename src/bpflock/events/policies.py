@@ -25,6 +25,7 @@ _NUMBERS = {
     Kind.CAPABILITY: {number: name for name, number in names.CAPABILITIES.items()},
 }
 _INTERNET = {int(socket.AF_INET): 4, int(socket.AF_INET6): 16}  # bytes of an address
+_SHARED_MEMORY = 1 << 16  # OPERATION_SHARED_MEMORY: of no rule
 _ADDRESSED = NetAccess.CONNECT | NetAccess.SEND | NetAccess.BIND | NetAccess.LISTEN
 
 
@@ -32,6 +33,8 @@ def _access_names(access: int, kind: int) -> tuple[str, ...]:
     """Accesses to files, or to what struct policy_detail calls a kind, as policies write them; at least one."""
     if kind in _NUMBERS:
         return (_NUMBERS[Kind(kind)].get(access, str(access)),)
+    if kind == Kind.OPERATION and access == _SHARED_MEMORY:
+        return ("shared_memory",)
     known = tuple(one.name.lower() for one in _MASKS.get(kind, FileAccess) if one & access and one.name)
     return known or (f"unknown({access})",)
 

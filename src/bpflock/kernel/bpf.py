@@ -173,7 +173,7 @@ class Link:
 
 
 def attach_pinned(program: Path, link: Path) -> None:
-    """Attach a pinned program of an LSM hook, and pin its link."""
+    """Attach a pinned program of an LSM hook or of a tracepoint with types, and pin its link."""
     fd = lib.bpf_obj_get(os.fsencode(program))
     if fd < 0:
         raise kernel_error(f"cannot open the pinned program {program}", fd)

@@ -49,6 +49,8 @@ extern const struct attack sysfslock_attacks[];
 extern const struct attack guard_attacks[];
 extern const struct attack policy_attacks[];
 extern const struct attack confine_attacks[];
+extern const struct attack way_attacks[];
+extern const struct attack far_attacks[];
 
 int probe(void); /* see prober.c */
 

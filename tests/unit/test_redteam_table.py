@@ -155,7 +155,7 @@ def test_required_are_those_that_are_marked() -> None:
     marked: set[str] = set()
     for path in (ROOT / "tests/kernel").glob("test_*.py"):
         marked |= set(re.findall(r'redteam\(\s*"(\w+)"', path.read_text()))
-        marked |= set(re.findall(r'^    "(R\d\d) ', path.read_text(), re.MULTILINE))
+        marked |= set(re.findall(r'^ +f?"(R\d\d) ', path.read_text(), re.MULTILINE))
     assert marked == set(redteam_table.REQUIRED)
 
 

@@ -51,6 +51,7 @@ extern const struct attack policy_attacks[];
 extern const struct attack confine_attacks[];
 extern const struct attack way_attacks[];
 extern const struct attack far_attacks[];
+extern const struct attack terminal_attacks[];
 
 int probe(void); /* see prober.c */
 

@@ -75,15 +75,15 @@ net(inet|inet6, dgram, create|connect)
 net(inet, send, to="10.0.0.0/8")
 net(inet6, dgram, any)
 """
-    wide, narrow = (
+    wide, narrow, unprivileged = (
         "|".join(name for name in CAPABILITIES if name not in without)
-        for without in (("mknod",), ("mknod", "dac_read_search"))
+        for without in (("mknod",), ("mknod", "dac_read_search"), ("mknod", "perfmon"))
     )
     return PolicySet(
         parse(
             f'#![profile "{WIDE}"]\n{common}capability({wide})\n'
             f'#![profile "{NARROW}"]\n{common}capability({narrow})\n'
-            f'#![profile "{BARE}"]\n{bare}capability({wide})\n'
+            f'#![profile "{BARE}"]\n{bare}capability({unprivileged})\n'
             f'#![profile "{HERE}/exec/lax"]\nfs("/**", any)\n'
         )
     )
@@ -204,19 +204,19 @@ ROWS = {
         )
     },
     **{
-        f"R20 {attack.partition(' {')[0]}": _bare(attack, "ptrace_access_check", access)
-        for attack, access in (
-            ("attach {pid}", "attach"),
-            ("seize {pid}", "attach"),
-            ("vm_read {pid}", "attach"),
-            ("vm_write {pid}", "attach"),
-            ("get_fd {pid}", "attach"),
-            ("open_proc {pid} mem", "attach"),
-            ("compare {pid}", "read"),
-            ("open_proc {pid} environ", "read"),
+        f"R20 {what}": _bare(attack, "ptrace_access_check", access)
+        for what, attack, access in (
+            ("attach", "attach {pid}", "attach"),
+            ("seize", "seize {pid}", "attach"),
+            ("read memory", "vm_read {pid}", "attach"),
+            ("write memory", "vm_write {pid}", "attach"),
+            ("take a descriptor", "get_fd {pid}", "attach"),
+            ("/proc/PID/mem", "open_proc {pid} mem", "attach"),
+            ("/proc/PID/environ", "open_proc {pid} environ", "read"),
+            ("kcmp", "compare {pid}", "read"),
         )
     },
-    "R20 trace_me": _bare("trace_me", "ptrace_traceme", "traced"),
+    "R20 to be traced": _bare("trace_me", "ptrace_traceme", "traced"),
     **{
         f"R21 {attack}": _bare(f"{attack} {{pid}} 18", "task_kill", "sigcont")
         for attack in ("by_kill", "by_tgkill", "by_queue", "by_pidfd")

@@ -99,9 +99,9 @@ def _run(program: Path, access: Access, way: str, pid: int) -> "subprocess.Compl
 )
 def test_way(access: Access, way: str, victim: int, all_locks: Locks) -> None:
     free = _run(FREE, access, way, victim)
-    if way.startswith("ring") and access.since > _KERNEL:
-        assert free.returncode == 2, free
-        pytest.skip(f"io_uring can do it since Linux {access.since[0]}.{access.since[1]}: {free.stdout}")
+    first = access.first_kernel(way)
+    if first > _KERNEL and free.returncode == 2:
+        pytest.skip(f"io_uring can do it since Linux {first[0]}.{first[1]}: {free.stdout}")
     assert free.returncode == 0, free
     all_locks.events()
     denied = _run(_program(access.profile), access, way, victim)

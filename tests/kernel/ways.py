@@ -32,8 +32,8 @@ _URING_CMD = "`IORING_OP_URING_CMD` is asked by a hook of its own, `uring_cmd`"
 @dataclass(frozen=True)
 class Access:
     """`right`: as a policy says it. `hooks`, `operation`: of the event. `target`: arguments of the attack, below its
-    directory. `no_ring`, `no_slot`: why an io_uring cannot do it at all, or not with registered files. `since`: the
-    first kernel whose io_uring can. `profile`: which profile lacks the right."""
+    directory. `no_ring`, `no_slot`: why an io_uring cannot do it at all, or not with registered files. `since`,
+    `slot_since`: the first kernel whose io_uring can. `profile`: which profile lacks the right."""
 
     name: str
     right: str
@@ -43,6 +43,7 @@ class Access:
     no_ring: str = ""
     no_slot: str = ""
     since: tuple[int, int] = (0, 0)
+    slot_since: tuple[int, int] = (0, 0)
     profile: str = "files"
 
     def reason(self, way: str) -> str:
@@ -50,6 +51,11 @@ class Access:
         if not way.startswith("ring"):
             return ""
         return self.no_ring or (self.no_slot if way == "ring_fixed" else "")
+
+    def first_kernel(self, way: str) -> tuple[int, int]:
+        if not way.startswith("ring"):
+            return 0, 0
+        return max(self.since, self.slot_since if way == "ring_fixed" else (0, 0))
 
 
 def _file(name: str, right: str, hooks: str, target: str, no_ring: str = "", no_slot: str = "") -> Access:
@@ -95,7 +101,7 @@ ACCESSES = (
     _call("fchown", "setattr", "path_chown", "file"),
     _call("times", "setattr", "inode_setattr", "file"),
     _path("setxattr", "setattr", "inode_setxattr", "file"),
-    _file("fsetxattr", "setattr", "inode_setxattr", "file"),
+    Access("fsetxattr", "fs setattr", "inode_setxattr", "setattr", "file", slot_since=(6, 15)),
     _call("removexattr", "setattr", "inode_removexattr", "file"),
     _call("truncate", "write", "path_truncate", "log"),
     Access("ftruncate", "fs write", "path_truncate", "write", "log", since=(6, 9)),

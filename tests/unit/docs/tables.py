@@ -129,7 +129,12 @@ def _spans(access: policy_ways.Access) -> tuple[str, str]:
             absent.setdefault(reason, []).append(way)
     calls = [way for way in policy_ways.WAYS if not way.startswith("ring")]
     tried = [way for way in policy_ways.WAYS if not access.reason(way)]
-    since = f" (since Linux {access.since[0]}.{access.since[1]})" if access.since != (0, 0) else ""
+    first = [
+        f"`{way}` since Linux {'.'.join(map(str, kernel))}"
+        for way in ("ring", "ring_fixed")
+        if (kernel := access.first_kernel(way)) != (0, 0)
+    ]
+    since = f"; {first[0]}" if first else ""
     if tried == calls:
         return "all of system calls", next(iter(absent))
     if not absent:

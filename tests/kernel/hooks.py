@@ -76,7 +76,10 @@ EXCUSES = (
     _excuse("`socket_create` is asked for each of the two", "socket_socketpair"),
     _excuse("`socket_sendmsg` decides", "netlink_send"),
     _excuse("`unix_stream_connect` and `unix_may_send` decide by the socket's file", "unix_find"),
-    _excuse("`file_fcntl` and `file_ioctl` decide when the owner is set", "file_send_sigiotask"),
+    _excuse(
+        "`file_fcntl` and `file_ioctl` decide when the owner is set, and when a terminal sets it",
+        "file_send_sigiotask file_set_fowner",
+    ),
     _excuse(
         "`capable` asks for `sys_admin`, and for the operation `mount` during fsopen(2) and fspick(2); what a file "
         "system context makes is attached by `move_mount`",
@@ -103,8 +106,11 @@ EXCUSES = (
     ),
     _excuse(
         "the device is opened by `file_open` and controlled by `file_ioctl`",
-        "binder_set_context_mgr binder_transaction binder_transfer_binder tun_dev_attach tun_dev_attach_queue "
-        "tun_dev_create tun_dev_open",
+        "tun_dev_attach tun_dev_attach_queue tun_dev_create tun_dev_open",
+    ),
+    _excuse(
+        "a device of Binder is opened by `file_open` and controlled by `file_ioctl`; what is sent by it is not decided",
+        "binder_set_context_mgr binder_transaction binder_transfer_binder binder_transfer_file",
     ),
     _excuse("attributes are asked about by `inode_*xattr`", "inode_getsecurity inode_listsecurity inode_setsecurity"),
     _excuse("files below /proc are files; the labels are those of other modules", "getprocattr setprocattr"),

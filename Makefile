@@ -23,12 +23,15 @@ ATTACK := build/attack
 CHECKED := $(wildcard src/bpflock vm bench tests)
 LSM := /sys/kernel/security/lsm
 
-.PHONY: help build run test lint unit kernel-test image-test bench man container wheel deb clean
+# The kernel that was asked for, or nothing.
+CHOSEN = $(if $(filter command environment,$(firstword $(origin KERNEL))),--kernel $(KERNEL))
+
+.PHONY: help build run test lint unit kernel-test image-test redteam bench man container wheel deb clean
 
 help: ## list the targets
 	@sed -En 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 	@echo
-	@echo 'KERNEL=6.1|6.12|newest|5.10 chooses the kernel of run, bench and kernel-test;'
+	@echo 'KERNEL=6.1|6.12|newest|5.10 chooses the kernel of run, bench, kernel-test and redteam;'
 	@echo 'TESTS="-k kimglock" passes arguments to pytest.'
 	@echo 'Kernel tests that passed run again when something has changed, or with FORCE=1.'
 
@@ -97,13 +100,20 @@ kernel-test: build ## tests on real kernels, in virtual machines
 	@scripts/setup vm test image
 	@$(MAKE) -s deb
 	@$(BIN)/python -m vm.suite $(if $(FORCE),--force) \
-		$(if $(filter command environment,$(firstword $(origin KERNEL))),--kernel $(KERNEL)) -- $(TESTS)
+		$(CHOSEN) -- $(TESTS)
 
 image-test: build ## tests under systemd and with containers, in a virtual machine
 	@scripts/setup vm image
 	@$(MAKE) -s deb
 	@$(BIN)/python -m vm.suite --image $(if $(FORCE),--force) \
-		$(if $(filter command environment,$(firstword $(origin KERNEL))),--kernel $(KERNEL)) -- $(TESTS)
+		$(CHOSEN) -- $(TESTS)
+
+redteam: build ## attacks on confined programs, as a table; JSON=1 for JSON
+	@scripts/setup vm test
+	@kernels='$(or $(CHOSEN),--kernel 6.1 --kernel 6.12 --kernel newest)' status=0; \
+	$(BIN)/python -m vm.suite $$kernels -- -m redteam >&2 || status=1; \
+	$(BIN)/python -m tests.redteam_table $$kernels $(if $(JSON),--json) || status=1; \
+	exit $$status
 
 bench: build ## what the hooks cost, in instructions
 	@scripts/setup vm bench

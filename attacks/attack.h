@@ -50,6 +50,9 @@ extern const struct attack guard_attacks[];
 extern const struct attack policy_attacks[];
 extern const struct attack confine_attacks[];
 extern const struct attack subject_attacks[];
+extern const struct attack way_attacks[];
+extern const struct attack far_attacks[];
+extern const struct attack terminal_attacks[];
 
 int probe(void); /* see prober.c */
 

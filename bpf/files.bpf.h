@@ -17,6 +17,10 @@
 /*
  * inode_setattr got the mount's idmap as its first argument in the series that also brought inode_post_setattr
  * (314a8dc728d0 and following, Linux 6.9).
+ *
+ * What another program said is not looked at: after one that denies, the kernel runs no other. And Linux 6.12 would get it
+ * wrong: its verifier takes what it knew of the register that is loaded with it for true of it still, so that after a constant
+ * "it is 0" may be no case any more, and all that follows is removed.
  */
 static __always_inline bool setattr_has_idmap(void)
 {
@@ -34,11 +38,6 @@ static __always_inline bool setattr_has_idmap(void)
 static __always_inline struct dentry *setattr_dentry(u64 *ctx)
 {
 	return setattr_has_idmap() ? (struct dentry *)CONTEXT(ctx, 1) : (struct dentry *)CONTEXT(ctx, 0);
-}
-
-static __always_inline int setattr_ret(u64 *ctx)
-{
-	return setattr_has_idmap() ? CONTEXT(ctx, 3) : CONTEXT(ctx, 2);
 }
 
 #endif

@@ -33,6 +33,7 @@
 
 #define S_IFMT 00170000
 #define S_IFDIR 0040000
+#define S_IFCHR 0020000
 #define S_IFREG 0100000
 #define S_IFIFO 0010000
 #define S_IFSOCK 0140000
@@ -624,13 +625,32 @@ int BPF_PROG(policy_file_mprotect, struct vm_area_struct *vma, unsigned long req
 	return access ? decide_file(file, EVENT_LSM_FILE_MPROTECT, access) : 0;
 }
 
+#define O_ASYNC 020000
+#define FIOASYNC 0x5452
+
+/*
+ * A terminal that is to signal its input gets an owner by that, if it has none: its foreground process group, whoever that
+ * is. Other devices than terminals are taken for one.
+ */
+static __always_inline bool is_terminal(struct file *file)
+{
+	return (file->f_inode->i_mode & S_IFMT) == S_IFCHR;
+}
+
 SEC("lsm/file_fcntl")
 int BPF_PROG(policy_file_fcntl, struct file *file, unsigned int command, unsigned long argument, int ret)
 {
+	bool foreground;
+
 	if (ret)
 		return ret;
-	if (unlikely(sets_owner(command)))
-		return decide_owner(file, EVENT_LSM_FILE_FCNTL, command == F_SETOWN, command == F_SETOWN_EX ? -1 : (int)argument);
+	foreground = command == F_SETFL && argument & ~file->f_flags & O_ASYNC && is_terminal(file);
+	if (unlikely(foreground || sets_owner(command))) {
+		ret = decide_owner(file, EVENT_LSM_FILE_FCNTL, command == F_SETOWN,
+				   foreground || command == F_SETOWN_EX ? -1 : (int)argument);
+		if (ret || !foreground)
+			return ret;
+	}
 	if (command != F_SETFL || !(file->f_flags & O_APPEND) || argument & O_APPEND || !(file->f_mode & FMODE_WRITE))
 		return 0;
 	return decide_file(file, EVENT_LSM_FILE_FCNTL, FILE_WRITE);
@@ -655,7 +675,7 @@ int BPF_PROG(policy_file_ioctl, struct file *file, unsigned int command, unsigne
 		return ret;
 	if (is_of_descriptor(file, command))
 		return 0;
-	if (unlikely(command == FIOSETOWN || command == SIOCSPGRP)) {
+	if (unlikely(command == FIOSETOWN || command == SIOCSPGRP || (command == FIOASYNC && is_terminal(file)))) {
 		ret = decide_owner(file, EVENT_LSM_FILE_IOCTL, false, -1);
 		if (ret)
 			return ret;

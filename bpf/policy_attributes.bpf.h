@@ -173,8 +173,6 @@ int policy_inode_setattr(u64 *ctx)
 	struct iattr *change = setattr_has_idmap() ? (struct iattr *)CONTEXT(ctx, 2) : (struct iattr *)CONTEXT(ctx, 1);
 	u32 valid;
 
-	if (setattr_ret(ctx))
-		return setattr_ret(ctx);
 	valid = change->ia_valid;
 	if (likely(!(valid & ATTR_TIMES) || valid & (ATTR_OTHERS | ATTR_FORCE)))
 		return 0;

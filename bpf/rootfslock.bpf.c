@@ -483,9 +483,7 @@ static __always_inline int check_attributes(struct dentry *dentry, enum bpflock_
 SEC("lsm/inode_setattr")
 int rootfslock_inode_setattr(u64 *ctx)
 {
-	int ret = setattr_ret(ctx);
-
-	return ret ? ret : check_attributes(setattr_dentry(ctx), EVENT_LSM_INODE_SETATTR);
+	return check_attributes(setattr_dentry(ctx), EVENT_LSM_INODE_SETATTR);
 }
 
 SEC("lsm/inode_setxattr")

@@ -162,9 +162,7 @@ static __always_inline int enforce_attributes(struct dentry *dentry, enum bpfloc
 SEC("lsm/inode_setattr")
 int sysfslock_inode_setattr(u64 *ctx)
 {
-	int ret = setattr_ret(ctx);
-
-	return ret ? ret : enforce_attributes(setattr_dentry(ctx), EVENT_LSM_INODE_SETATTR);
+	return enforce_attributes(setattr_dentry(ctx), EVENT_LSM_INODE_SETATTR);
 }
 
 SEC("lsm/inode_setxattr")

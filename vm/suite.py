@@ -222,6 +222,8 @@ def _boot(
             image=disk,
             prepare=f"ROOT={shlex.quote(str(Path.cwd()))}\n{_PREPARE.read_text()}" if disk else "",
         )
+        report = REPORTS / f"{suite.name}.xml"
+        report.unlink(missing_ok=True)  # or that of an earlier run would be taken for this one's
         output.line(suite.name, f"booting {kernel.release}")
         try:
             with output.prefixed(suite.name) as sink:
@@ -230,13 +232,12 @@ def _boot(
             for line in error.render().splitlines():
                 output.line(suite.name, line)
             return Outcome(suite, False, str(error), kernel.release)
-        counts = _keep_report(share / "junit.xml", REPORTS / f"{suite.name}.xml")
+        counts = _keep_report(share / "junit.xml", report)
         summary = str(counts) if counts else f"pytest left no report (exit status {result.status})"
         return Outcome(suite, result.status == 0, summary, kernel.release, result.command_seconds)
 
 
 def _keep_report(source: Path, destination: Path) -> Counts | None:
-    destination.unlink(missing_ok=True)
     try:
         root = ET.parse(source).getroot()
     except (OSError, ET.ParseError):

@@ -17,7 +17,7 @@ from bpflock.locks import LOCKS, Lock
 from bpflock.locks.enforce import Counter, Enforcer, operation_names
 from bpflock.locks.model import Profile
 
-from .redteam import RedTeam
+from .redteam import RedTeam, name_rows
 from .tools import ROOT, Cli
 
 ATTACK = ROOT / "build" / "attack"
@@ -29,6 +29,10 @@ RELEASE = os.uname().release
 def pytest_configure() -> None:
     if not os.environ.get("BPFLOCK_VM"):
         pytest.exit("kernel tests lock the machine they run on: run 'make kernel-test'", returncode=2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    name_rows(items)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from bpflock.policy.tables import CompileError
 
 from .conftest import ATTACK, Locks, wait_until
 from .holder import Holder
+from .redteam import DENIED, WORKED, RedTeam
 
 HERE = Path("/tmp/policy")
 BOX = HERE / "busybox"
@@ -581,15 +582,23 @@ def test_held_running_process(held: Engine, all_locks: Locks) -> None:
     assert not ATTACHED.exists()
 
 
-def test_held_told(held: Engine, all_locks: Locks) -> None:
+@pytest.mark.redteam("R10", "descriptor that is older than the policy")
+def test_held_told(held: Engine, all_locks: Locks, redteam: RedTeam) -> None:
     """The event names the rule's profile, path and operation."""
     with Holder(BOUND, (os.O_RDWR, SECRET)) as bound:
+
+        def status(way: str) -> int:
+            return WORKED if bound.can(0, way) else DENIED
+
+        before = {way: status(way) for way in ("read", "write")}
         held.load(held_policy())
-        for way, operation in (("read", "read"), ("write", "write")):
-            assert not bound.can(0, way)
-            (event,) = held_events(all_locks, bound.pid)
-            assert event.event == "lsm_file_permission"
-            assert (event.denied, event.filename, event.operation) == (True, os.fsencode(SECRET), operation)
+        all_locks.events()
+        for way, without in before.items():
+            within, events = status(way), held_events(all_locks, bound.pid)
+            event = redteam.stopped(
+                without=without, within=within, events=events, hook="file_permission", operation=way
+            )
+            assert (events, event.filename) == ([event], os.fsencode(SECRET))
 
 
 def test_held_stricter_policy(held: Engine) -> None:

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables in docs/ that the code determines: `python -m tests.unit.docs.tables` writes them, a test compares."""
 
+import itertools
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bpflock.config.options import OPTIONS, Kind, Option, Reach
 from bpflock.locks import LOCKS
 from bpflock.locks.model import Level, Lock, Settings
+from tests.kernel import hooks as policy_hooks
+from tests.kernel import ways as policy_ways
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 
@@ -102,11 +106,57 @@ def levels() -> str:
     return _table(("", *(f"`{level}`" for level in Level)), rows)
 
 
+def hooks() -> str:
+    """The hooks that the policy engine uses."""
+    return "\n".join(textwrap.wrap(_code(sorted(policy_hooks.used())), 100, break_on_hyphens=False)) + "\n"
+
+
+def unused_hooks() -> str:
+    """The others, by reason."""
+    return _table(("why not", "hooks"), [(each.why, _code(each.hooks)) for each in policy_hooks.EXCUSES])
+
+
+def ways() -> str:
+    """The ways into the kernel."""
+    return _table(("way", "what it is"), [(f"`{name}`", what) for name, what in policy_ways.WAYS.items()])
+
+
+def _spans(access: policy_ways.Access) -> tuple[str, str]:
+    """Which ways are tried, and why not the others."""
+    absent: dict[str, list[str]] = {}
+    for way in policy_ways.WAYS:
+        if reason := access.reason(way):
+            absent.setdefault(reason, []).append(way)
+    calls = [way for way in policy_ways.WAYS if not way.startswith("ring")]
+    tried = [way for way in policy_ways.WAYS if not access.reason(way)]
+    first = [
+        f"`{way}` since Linux {'.'.join(map(str, kernel))}"
+        for way in ("ring", "ring_fixed")
+        if (kernel := access.first_kernel(way)) != (0, 0)
+    ]
+    since = f"; {first[0]}" if first else ""
+    if tried == calls:
+        return "all of system calls", next(iter(absent))
+    if not absent:
+        return f"all{since}", "-"
+    return f"all but {_code([*itertools.chain(*absent.values())])}{since}", "; ".join(absent)
+
+
+def accesses() -> str:
+    """Each access of the model by each way."""
+    rows = [(f"`{each.name}`", f"`{each.right}`", *_spans(each)) for each in policy_ways.ACCESSES]
+    return _table(("access", "right", "ways that are tried", "why not by others"), rows)
+
+
 def pages() -> Iterator[tuple[Path, str, str]]:
     """Page, name of the table in it, its text."""
     yield DOCS / "configuration.md", "options", options()
     yield DOCS / "configuration.md", "ignored", ignored()
     yield DOCS / "levels.md", "levels", levels()
+    yield DOCS / "policy-coverage.md", "hooks", hooks()
+    yield DOCS / "policy-coverage.md", "unused hooks", unused_hooks()
+    yield DOCS / "policy-coverage.md", "ways", ways()
+    yield DOCS / "policy-coverage.md", "accesses", accesses()
     for lock in LOCKS.values():
         if lock.is_tracer:
             continue

@@ -49,6 +49,7 @@ extern const struct attack sysfslock_attacks[];
 extern const struct attack guard_attacks[];
 extern const struct attack policy_attacks[];
 extern const struct attack confine_attacks[];
+extern const struct attack process_attacks[];
 
 int probe(void); /* see prober.c */
 

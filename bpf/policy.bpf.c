@@ -30,9 +30,11 @@
  *                            count renames of directories: labels of files below them are made anew.
  *
  * Not done here: searching a directory needs no right. What was mapped before the policy stays so.
- * Times, extended attributes, socket files: policy_attributes.bpf.h. Anything but files: policy_objects.bpf.h.
+ * Times, extended attributes, socket files: policy_attributes.bpf.h. Anything but files: policy_objects.bpf.h,
+ * policy_process.bpf.h, policy_calls.bpf.h. Files that procfs or an io_uring lead to: policy_foreign.bpf.h.
  */
 #include "policy_calls.bpf.h"
+#include "policy_process.bpf.h"
 
 #define S_IFMT 00170000
 #define S_IFDIR 0040000
@@ -584,6 +586,7 @@ int BPF_PROG(policy_bprm_committed_creds, struct linux_binprm *bprm)
 }
 
 #include "policy_descriptors.bpf.h"
+#include "policy_foreign.bpf.h"
 
 /*
  * Tasks that are there already: marked when a policy comes, freed when it goes. Counted: the next pass may find more. Then
@@ -689,6 +692,8 @@ static __noinline int query_open(struct policy_task *subject, struct file *file,
 	/* What mq_open(3) opens is of no path: nothing is kept for it. */
 	if (is_queue(file->f_inode))
 		return decide_operation(EVENT_LSM_FILE_OPEN, OPERATION_IPC, file->f_inode->i_ino);
+	if (unlikely(is_reopened(file, access)))
+		return decide_reopened(subject, file);
 	*query = (struct query){
 		.type = EVENT_LSM_FILE_OPEN,
 		.access = access,

@@ -114,7 +114,7 @@ struct policy_request {
 	u64 socket; /* struct sock; the inode of a file below procfs */
 	u64 name; /* an address that the task gave, copied by the kernel */
 	u32 generation;
-	u32 number; /* of the signal, of the capability */
+	u32 number; /* of the signal (or of what stands beside them), of the capability */
 	u32 peer; /* tgid */
 	u32 label; /* of the executable of the peer, once it was needed */
 	u32 protocol;
@@ -123,7 +123,7 @@ struct policy_request {
 	u16 port;
 	u8 kind; /* enum policy_kind */
 	u8 who; /* 1 << enum policy_who */
-	u8 check; /* signal 0 */
+	u8 extra; /* enum policy_signal_extra, instead of a signal */
 	u8 addressed; /* has an address and a port */
 	u8 silent; /* the kernel only asks what would be */
 	u8 by_exe; /* a rule needs the label */

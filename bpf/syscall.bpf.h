@@ -148,6 +148,11 @@ static __always_inline bool decode_call(struct task_struct *task, struct call *c
 	return call->number != NR_UNSHARE_32 && call->number != NR_SETNS_32;
 }
 
+static __always_inline bool is_prctl_call(struct task_struct *task)
+{
+	return number_in(registers_of(task)) == (is_call_of_32_bits(task) ? 172 : 157);
+}
+
 /* Whether the call that a task is in, or was in last, opens a file: open, creat, mq_open, openat, open_by_handle_at, openat2. */
 static __always_inline bool is_open_call(struct task_struct *task)
 {
@@ -260,6 +265,11 @@ static __always_inline bool decode_call(struct task_struct *task, struct call *c
 		return true;
 	}
 	return call->number != NR_UNSHARE_32 && call->number != NR_SETNS_32;
+}
+
+static __always_inline bool is_prctl_call(struct task_struct *task)
+{
+	return number_in(registers_of(task)) == (is_call_of_32_bits(task) ? 172 : 167);
 }
 
 /* As above, without open and creat, which are only in the 32-bit table. */

@@ -85,6 +85,7 @@ def test_explanations(line: str, expected: list[str]) -> None:
             ["signal(child, sigterm)", "near: p.bpfbox:3:1"],
         ),
         ("operation=check kind=signal peer=9 filename=/a%20b", ['signal("/a b", check)', "(process 9)"]),
+        ("operation=limits kind=signal peer=9 filename=/a", ['signal("/a", limits)', "do it at any time"]),
         ("operation=40 kind=signal peer=9", ["signal(any, 40)"]),
         ("operation=attach kind=ptrace peer=9 filename=/x", ['ptrace("/x", attach)', "act as it"]),
         ("operation=traced kind=ptrace peer=9 who=parent", ["ptrace(parent, traced)"]),

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a confined program does to other processes beside signals and ptrace, in their name, or in the name of somebody
+that it was before."""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bpflock.confine.engine import Engine
+from bpflock.events.model import Event
+from bpflock.events.render import logfmt
+from bpflock.policy.bpfbox.load import parse
+from bpflock.policy.explain import explain, parse_event
+from bpflock.policy.model import PolicySet
+
+from .conftest import ATTACK, Locks
+from .redteam import RedTeam
+from .test_policy_objects import sleeping
+
+HERE = Path("/tmp/redteam-process")
+FREE = HERE / "attack"  # has no profile
+SECRET = HERE / "secret"  # nobody's, of mode 0: opened by a capability
+OVERLAY = HERE / "merged"
+_COMMON = """
+fs("/dev/null", read|write)
+capability(sys_resource)
+"""
+_PROC = 'capability(sys_ptrace) fs("/proc/**", read) ptrace(any, read)'
+_RING = f'operation(io_uring) net(inet, any) fs("{HERE}/**", read) signal(child, any)'
+
+
+@dataclass(frozen=True)
+class Row:
+    """`rule`: what is lacking; if it is empty, no rule allows it. `needs`: rules besides."""
+
+    row: str
+    attack: str
+    hook: str
+    operation: str
+    rule: str
+    needs: str = ""
+
+
+ROWS = {
+    **{
+        f"{attack} of another process": Row(
+            "E10", f"{attack} {{pid}}", hook, word, f'signal("{FREE}", {word})', f"{needs} signal(any, {other})"
+        )
+        for attack, hook, word, needs, other in (
+            ("set_limit", "task_setrlimit", "limits", "capability(sys_resource)", "priority|memory|fatal|check"),
+            ("set_scheduler", "task_setscheduler", "priority", "capability(sys_nice)", "limits|memory|fatal"),
+            ("set_affinity", "task_setscheduler", "priority", "capability(sys_nice)", "limits|memory|fatal"),
+            ("set_nice", "task_setnice", "priority", "capability(sys_nice)", "limits|memory|fatal"),
+            ("set_io_priority", "task_setioprio", "priority", "capability(sys_nice)", "limits|memory|fatal"),
+            ("move_pages", "task_movememory", "memory", f"capability(sys_nice) {_PROC}", "limits|priority|fatal"),
+            ("migrate_pages", "task_movememory", "memory", f"capability(sys_nice) {_PROC}", "limits|priority|fatal"),
+        )
+    },
+    "a raw socket by registered credentials": Row(
+        "E6", "ring_identity socket", "capable", "net_raw", "capability(net_raw)", _RING
+    ),
+    "a file by registered credentials": Row(
+        "E6", f"ring_identity {SECRET}", "capable", "dac_override", "capability(dac_override)", _RING
+    ),
+    "a driver's command by io_uring": Row(
+        "E26", "ring_command /dev/null", "uring_cmd", "ioctl", 'fs("/dev/null", ioctl)', _RING
+    ),
+    "another executable": Row(
+        "E26", "forge_executable /bin/busybox", "capable", "sys_resource", "", "operation(anon_exec)"
+        'fs("/{bin,usr/bin}/busybox", read|exec)',
+    ),
+    "a raw packet to another address": Row(
+        "E26",
+        "raw_header 127.0.0.2 127.0.0.1",
+        "socket_sendmsg",
+        "send",
+        "net(inet, raw, send)",
+        'capability(net_raw) net(inet, create) net(inet, connect|send, to="127.0.0.1")',
+    ),
+    **{
+        f"another's pipe to write, {way}": Row(
+            "E26", f"open_descriptor {{pid}} 1 {way}", "file_open", "write", "proc(any, write)", _PROC
+        )
+        for way in ("direct", "path", "read")
+    },
+}  # fmt: skip
+
+
+def _program(kind: str, name: str) -> Path:
+    return HERE / kind / re.sub(r"\W", "-", name)
+
+
+@dataclass(frozen=True)
+class Stage:
+    pid: int
+
+    def run(self, program: Path, attack: str, cwd: str = "/") -> "subprocess.CompletedProcess[bytes]":
+        name, *argument = attack.replace("{pid}", str(self.pid)).split(" ", 1)
+        return subprocess.run([program, name, *argument], capture_output=True, check=False, timeout=120, cwd=cwd)
+
+
+def _text() -> str:
+    found = []
+    for name, row in ROWS.items():
+        for kind, rules in (("denied", row.needs), ("allowed", f"{row.needs} {row.rule}")):
+            found.append(f'#![profile "{_program(kind, name)}"]\n{_COMMON}{rules}')
+    quiet = _COMMON + "capability(sys_nice) operation(io_uring)"
+    found.append(f'#![profile "{HERE}/quiet"]\n{quiet} fs("/proc/**", read) fs("{OVERLAY}/file", write)')
+    return "\n".join(found)
+
+
+@pytest.fixture(scope="module")
+def stage(all_locks: Locks) -> Iterator[Stage]:
+    shutil.rmtree(HERE, ignore_errors=True)
+    for kind in ("denied", "allowed", "lower", "work", "merged"):
+        (HERE / kind).mkdir(parents=True)
+    shutil.copy(ATTACK, FREE)
+    for name in ROWS:
+        for kind in ("denied", "allowed"):
+            os.link(FREE, _program(kind, name))
+    os.link(FREE, HERE / "quiet")
+    SECRET.write_text("secret")
+    os.chown(SECRET, 65534, 65534)
+    SECRET.chmod(0)
+    (HERE / "lower/file").write_text("content")
+    with contextlib.ExitStack() as stack:
+        stack.callback(subprocess.run, ["umount", str(OVERLAY)], check=False)
+        subprocess.run(["mount", "-t", "tmpfs", "none", HERE / "work"], check=True)
+        stack.callback(subprocess.run, ["umount", str(HERE / "work")], check=False)
+        for directory in ("upper", "work"):
+            (HERE / "work" / directory).mkdir()
+        options = f"lowerdir={HERE}/lower,upperdir={HERE}/work/upper,workdir={HERE}/work/work"
+        subprocess.run(["mount", "-t", "overlay", "none", "-o", options, OVERLAY], check=True)
+        pid = stack.enter_context(sleeping(FREE))
+        engine = Engine(all_locks.enforcer)
+        engine.load(PolicySet(parse(_text())))
+        stack.callback(engine.unload)
+        yield Stage(pid)
+
+
+def _told(locks: Locks) -> list[Event]:
+    return [event for event in locks.events() if event.bpfprog == "policy"]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.redteam(row.row, name)) for name, row in ROWS.items()]
+)
+def test_denied_but_for_its_rule(name: str, stage: Stage, all_locks: Locks, redteam: RedTeam) -> None:
+    row = ROWS[name]
+    before = stage.run(FREE, row.attack)
+    all_locks.events()
+    denied = stage.run(_program("denied", name), row.attack)
+    redteam.stopped(
+        without=before.returncode,
+        within=denied.returncode,
+        events=_told(all_locks),
+        hook=row.hook,
+        operation=row.operation,
+    )
+    after = stage.run(_program("allowed", name), row.attack)
+    shown = f"{after}\n" + "\n".join(map(logfmt, _told(all_locks)))
+    assert after.returncode == (0 if row.rule else 1), shown
+
+
+@pytest.mark.parametrize("attack", ["own_limits", "reopen_own", f"ring_then_write {OVERLAY}/file"])
+def test_what_needs_no_rule(attack: str, stage: Stage, all_locks: Locks) -> None:
+    """What a process does to itself; and what an overlay does for it, also if it has an io_uring."""
+    all_locks.events()
+    ended = stage.run(HERE / "quiet", attack, cwd=str(OVERLAY))
+    assert ended.returncode == 0, f"{ended}\n" + "\n".join(map(logfmt, _told(all_locks)))
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("set_limit of another process", f'signal("{FREE}", limits)'),
+        ("set_nice of another process", f'signal("{FREE}", priority)'),
+        ("a raw packet to another address", "net(inet, raw, send)"),
+        ("another's pipe to write, direct", "proc(any, write)"),
+    ],
+)
+def test_the_explanation_allows_it(name: str, suggestion: str, stage: Stage, all_locks: Locks) -> None:
+    row, program = ROWS[name], _program("denied", name)
+    all_locks.events()
+    stage.run(program, row.attack)
+    (event, *_) = (event for event in _told(all_locks) if event.denied and event.operation == row.operation)
+    keys = parse_event(logfmt(event)) | {"profile": str(program)}
+    text = explain(keys, PolicySet(parse(f'#![profile "{program}"]\n{_COMMON}{row.needs}')))
+    assert f"would allow it: {suggestion}" in text, text

@@ -568,6 +568,8 @@ int BPF_PROG(policy_bprm_creds_from_file, struct linux_binprm *bprm, struct file
 	return check_start(bprm, scratch, subject->next_profile, subject->next_flags, true);
 }
 
+#include "policy_environment.bpf.h"
+
 SEC("lsm/bprm_committed_creds")
 int BPF_PROG(policy_bprm_committed_creds, struct linux_binprm *bprm)
 {
@@ -576,6 +578,8 @@ int BPF_PROG(policy_bprm_committed_creds, struct linux_binprm *bprm)
 
 	if (likely(!subject))
 		return 0;
+	if (unlikely(subject->profile && subject->next_profile != subject->profile && subject->flags & TASK_ENFORCED))
+		check_environment(subject, bprm);
 	subject->profile = subject->next_profile;
 	subject->flags = subject->next_flags;
 	subject->exe = (u64)bprm->file->f_inode;

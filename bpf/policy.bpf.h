@@ -133,6 +133,17 @@ struct policy_request {
 	u8 addr[16];
 };
 
+/* Of the arguments and the environment of an exec: see policy_environment.bpf.h. */
+struct policy_strings {
+	u64 at;
+	u64 end;
+	u32 arguments; /* that are still to come */
+	u8 middle; /* the string goes on here */
+	u8 dangerous;
+	u8 unreadable;
+	u8 pad;
+};
+
 /* Of a walk under way. It belongs to one task, and only one hook at a time runs for a task. */
 struct policy_scratch {
 	struct policy_component stack[DEPTH];
@@ -190,6 +201,7 @@ struct policy_scratch {
 
 	struct policy_request request;
 	struct policy_detail detail;
+	struct policy_strings strings;
 };
 
 enum walk_result { WALKING, WALKED, WALK_FULL, WALK_LOST };

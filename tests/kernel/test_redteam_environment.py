@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a confined program brings to one that runs under a profile of its own: variables by which the loader takes code."""
+"""What a confined program brings to one that runs under a profile of its own: variables by which the loader takes
+code."""
 
 import os
 import shutil

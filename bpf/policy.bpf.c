@@ -742,7 +742,16 @@ int BPF_PROG(policy_file_open, struct file *file)
 SEC("lsm/file_receive")
 int BPF_PROG(policy_file_receive, struct file *file, int ret)
 {
-	return ret ? ret : decide_file(file, EVENT_LSM_FILE_RECEIVE, access_of_open(file) & ~(FILE_CREATE));
+	if (ret)
+		return ret;
+	if (likely(!confined(bpf_get_current_task_btf())))
+		return 0;
+	if (unlikely(is_ring(file))) {
+		ret = decide_operation(EVENT_LSM_FILE_RECEIVE, OPERATION_IO_URING, 0);
+		if (ret)
+			return ret;
+	}
+	return decide_file(file, EVENT_LSM_FILE_RECEIVE, access_of_open(file) & ~(FILE_CREATE));
 }
 
 SEC("lsm/mmap_file")

@@ -5,10 +5,20 @@
  *  procfs     By the link of a descriptor below /proc, a pipe or a memory file is opened anew. What the task itself has open to
  *             write, it may open to write. What it has not is another process's: that needs a rule on procfs that names any
  *             process, as nobody is told whose it is.
- *  io_uring   lsm/uring_cmd: a command for a driver is what ioctl(2) is.
+ *  io_uring   lsm/uring_cmd: a command for a driver is what ioctl(2) is. To receive a ring is as to make one.
  */
 #ifndef BPFLOCK_POLICY_FOREIGN_BPF_H
 #define BPFLOCK_POLICY_FOREIGN_BPF_H
+
+/* An io_uring by which somebody else can give files, with no hook asked. */
+static __always_inline bool is_ring(struct file *file)
+{
+	struct dentry *dentry = file->f_path.dentry;
+	char name[8] = {};
+
+	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(dentry, d_name.name));
+	return name[0] == '[' && name[1] == 'i' && name[2] == 'o' && name[3] == '_' && name[4] == 'u';
+}
 
 struct own_search {
 	u64 files; /* address of the kernel's array */

@@ -4,9 +4,10 @@
  * overlayfs: on its layers it acts as whoever mounted it.
  *
  * A task can bring other credentials itself: it registers those that it has with an io_uring, or has a request prepared, and
- * changes its own. Such a request is done by a thread of the ring, or by the task at the end of whatever system call. So of a
- * task that uses an io_uring, only that is somebody else's act which is done with the credentials that an overlay keeps: they
- * are made for it, and no task has them.
+ * changes its own. Such a request is done by a thread of the ring, or by the task at the end of whatever system call. And what is
+ * written to cgroup.procs or to binfmt_misc is judged by the credentials with which the file was opened. So of a task that uses
+ * an io_uring, or that writes, only that is somebody else's act which is done with the credentials that an overlay keeps: they
+ * are made for it, and no task has them. access(2) has credentials of its own, too, but gives nothing away besides its answer.
  */
 #ifndef BPFLOCK_POLICY_INNER_BPF_H
 #define BPFLOCK_POLICY_INNER_BPF_H
@@ -67,7 +68,8 @@ static __always_inline bool is_inner(struct task_struct *current)
 
 	if (likely(task->cred == task->real_cred))
 		return false;
-	if (!(task->flags & PF_IO_WORKER) && !(bpf_core_field_exists(task->io_uring) && task->io_uring))
+	if (!(task->flags & PF_IO_WORKER) && !(bpf_core_field_exists(task->io_uring) && task->io_uring) &&
+	    !is_call_to_write(current))
 		return true;
 	return policy_acts_as_mounter();
 }

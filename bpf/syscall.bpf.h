@@ -184,6 +184,18 @@ static __always_inline bool is_overwriting_call(struct task_struct *task)
 					  (number == 209 || number == 544) && has_noappend();
 }
 
+/* Whether the call that a task is in writes to a descriptor: also sendfile, splice, io_submit. */
+static __always_inline bool is_call_to_write(struct task_struct *task)
+{
+	u32 number = number_in(registers_of(task));
+
+	if (is_call_of_32_bits(task))
+		return number == 4 || number == 181 || number == 146 || number == 334 || number == 379 || number == 187 ||
+		       number == 239 || number == 313 || number == 248;
+	return number == 1 || number == 18 || number == 20 || number == 296 || number == 328 || number == 516 ||
+	       number == 535 || number == 547 || number == 40 || number == 275 || number == 209 || number == 544;
+}
+
 /*
  * Whether the task is in the middle of a call that writes to one file, and not on its way back: there it may do what it has
  * asked an io_uring for. Until it has an answer, there is ENOSYS.
@@ -296,6 +308,18 @@ static __always_inline bool is_overwriting_call(struct task_struct *task)
 	if (number == (compat ? 393 : 287))
 		return regs->regs[5] & RWF_NOAPPEND;
 	return number == (compat ? 246 : 2) && has_noappend();
+}
+
+/* As above. */
+static __always_inline bool is_call_to_write(struct task_struct *task)
+{
+	u32 number = number_in(registers_of(task));
+
+	if (is_call_of_32_bits(task))
+		return number == 4 || number == 181 || number == 146 || number == 362 || number == 393 || number == 187 ||
+		       number == 239 || number == 340 || number == 246;
+	return number == 64 || number == 68 || number == 66 || number == 70 || number == 287 || number == 71 ||
+	       number == 76 || number == 2;
 }
 
 /* It cannot be told here: the answer comes where the first argument is. */

@@ -27,7 +27,9 @@ from .test_policy_objects import sleeping
 HERE = Path("/tmp/redteam-process")
 FREE = HERE / "attack"  # has no profile
 SECRET = HERE / "secret"  # nobody's, of mode 0: opened by a capability
+LOG = HERE / "log"
 OVERLAY = HERE / "merged"
+CGROUP = Path("/sys/fs/cgroup/redteam-process")  # nobody's; from one of its children to the other takes a write to it
 _COMMON = """
 fs("/dev/null", read|write)
 capability(sys_resource)
@@ -69,6 +71,17 @@ ROWS = {
     "a file by registered credentials": Row(
         "E6", f"ring_identity {SECRET}", "capable", "dac_override", "capability(dac_override)", _RING
     ),
+    "a cgroup by the credentials of a descriptor": Row(
+        "E6", f"cgroup_identity {CGROUP}/two/cgroup.procs", "capable", "dac_override", "capability(dac_override)",
+        f'fs("{CGROUP}/**", write)',
+    ),
+    "an io_uring that is received": Row(
+        "E26", "receive_ring", "file_receive", "io_uring", "operation(io_uring)", "net(unix, any)"
+    ),
+    "writing over what may be appended to, behind a filter": Row(
+        "R11", f"ring_behind_filter {LOG}", "file_permission", "write", f'fs("{LOG}", write)',
+        f'operation(io_uring) fs("{LOG}", read|append)',
+    ),
     "a driver's command by io_uring": Row(
         "E26", "ring_command /dev/null", "uring_cmd", "ioctl", 'fs("/dev/null", ioctl)', _RING
     ),
@@ -103,7 +116,12 @@ class Stage:
 
     def run(self, program: Path, attack: str, cwd: str = "/") -> "subprocess.CompletedProcess[bytes]":
         name, *argument = attack.replace("{pid}", str(self.pid)).split(" ", 1)
-        return subprocess.run([program, name, *argument], capture_output=True, check=False, timeout=120, cwd=cwd)
+        command = [str(program), name, *argument]
+        if name == "cgroup_identity":
+            command = ["sh", "-c", f'echo $$ >{CGROUP}/one/cgroup.procs; exec "$@"', "sh", *command]
+        elif name == "receive_ring":
+            command = [str(FREE), "with_ring", " ".join(command)]
+        return subprocess.run(command, capture_output=True, check=False, timeout=120, cwd=cwd)
 
 
 def _text() -> str:
@@ -126,6 +144,7 @@ def stage(all_locks: Locks) -> Iterator[Stage]:
         for kind in ("denied", "allowed"):
             os.link(FREE, _program(kind, name))
     os.link(FREE, HERE / "quiet")
+    LOG.write_text("before")
     SECRET.write_text("secret")
     os.chown(SECRET, 65534, 65534)
     SECRET.chmod(0)
@@ -138,6 +157,10 @@ def stage(all_locks: Locks) -> Iterator[Stage]:
             (HERE / "work" / directory).mkdir()
         options = f"lowerdir={HERE}/lower,upperdir={HERE}/work/upper,workdir={HERE}/work/work"
         subprocess.run(["mount", "-t", "overlay", "none", "-o", options, OVERLAY], check=True)
+        for cgroup in (CGROUP, CGROUP / "one", CGROUP / "two"):
+            cgroup.mkdir()
+            stack.callback(cgroup.rmdir)
+        os.chown(CGROUP / "cgroup.procs", 65534, 65534)
         pid = stack.enter_context(sleeping(FREE))
         engine = Engine(all_locks.enforcer)
         engine.load(PolicySet(parse(_text())))
@@ -155,6 +178,8 @@ def _told(locks: Locks) -> list[Event]:
 def test_denied_but_for_its_rule(name: str, stage: Stage, all_locks: Locks, redteam: RedTeam) -> None:
     row = ROWS[name]
     before = stage.run(FREE, row.attack)
+    if b"EOPNOTSUPP" in before.stdout:
+        pytest.skip("this kernel does not have RWF_NOAPPEND")
     all_locks.events()
     denied = stage.run(_program("denied", name), row.attack)
     redteam.stopped(

@@ -89,6 +89,7 @@ def test_explanations(line: str, expected: list[str]) -> None:
         ("operation=40 kind=signal peer=9", ["signal(any, 40)"]),
         ("operation=attach kind=ptrace peer=9 filename=/x", ['ptrace("/x", attach)', "act as it"]),
         ("operation=traced kind=ptrace peer=9 who=parent", ["ptrace(parent, traced)"]),
+        ("operation=write kind=proc", ["would allow it: proc(any, write)"]),
         (
             "operation=read kind=proc peer=9 who=self filename=/proc/9/maps",
             ["proc(self, read)", 'fs("/proc/9/maps", read)'],

@@ -20,8 +20,8 @@ from .conftest import ATTACK, Locks
 from .redteam import RedTeam
 
 HERE = Path("/tmp/redteam-environment")
-FREE = HERE / "free"  # the same shell, without a profile
-BOX = HERE / "box"
+FREE = HERE / "busybox-free"  # the same shell, without a profile
+BOX = HERE / "busybox"
 PROGRAM = HERE / "program"  # /bin/false
 LAX = HERE / "lax"  # the same, and its profile complains
 LIBRARY = HERE / "preload.so"  # ends what loads it with status 0

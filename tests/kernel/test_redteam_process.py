@@ -202,6 +202,16 @@ def test_what_needs_no_rule(attack: str, stage: Stage, all_locks: Locks) -> None
     assert ended.returncode == 0, f"{ended}\n" + "\n".join(map(logfmt, _told(all_locks)))
 
 
+def test_what_an_unconfined_process_gives_by_a_ring_is_not_asked_about(stage: Stage, all_locks: Locks) -> None:
+    """A limit of the engine: no hook sees it. A confined giver must be allowed to receive the ring: see above."""
+    all_locks.events()
+    with subprocess.Popen([FREE, "give_by_ring", SECRET], stdout=subprocess.PIPE, text=True) as giver:
+        assert giver.stdout and giver.stdout.readline() == "ready\n"
+        taken = stage.run(_program("allowed", "an io_uring that is received"), "take_by_ring")
+        assert taken.returncode == 0 and b"secret" in taken.stdout, taken
+    assert not [event for event in _told(all_locks) if event.denied and event.operation != "sys_resource"]
+
+
 @pytest.mark.parametrize(
     ("name", "suggestion"),
     [

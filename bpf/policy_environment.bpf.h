@@ -50,10 +50,13 @@ static long read_piece(u32 index, struct policy_scratch **of)
 	if (strings->at >= strings->end)
 		return 1;
 	length = bpf_probe_read_user_str(scratch->path, PIECE, (void *)strings->at);
-	if (length <= 0) {
+	if (length < 0) {
 		strings->unreadable = true;
 		return 1;
 	}
+	/* With its end, but for the empty string. */
+	if (!length)
+		length = 1;
 	begins = !strings->middle;
 	if (begins && !strings->arguments && is_dangerous(scratch->path)) {
 		strings->dangerous = true;

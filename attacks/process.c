@@ -199,56 +199,34 @@ static enum result cgroup_identity(const char *arg)
 	return write(fd, "0", 1) == 1 ? ok("went to %s", arg) : refused("write(%s)", arg);
 }
 
-/* A descriptor over a socket, one way or the other. */
-static int send_descriptor(int to, int fd)
+static int descriptor_of(pid_t pid, int number)
 {
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr header;
-	} control = { .header = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
-	struct iovec data = { "x", 1 };
-	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+	int process = syscall(SYS_pidfd_open, pid, 0);
 
-	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-	return sendmsg(to, &message, 0) == 1 ? 0 : -1;
-}
-
-/* -1 with EPERM if it did not come: the kernel leaves out what may not be received. */
-static int receive_descriptor(int from)
-{
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr header;
-	} control;
-	char byte;
-	struct iovec data = { &byte, 1 };
-	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
-	int fd = -1;
-
-	if (recvmsg(from, &message, 0) != 1)
-		return -1;
-	errno = EPERM;
-	if (message.msg_controllen)
-		memcpy(&fd, CMSG_DATA(&control.header), sizeof(fd));
-	return fd;
+	return process < 0 ? -1 : syscall(SYS_pidfd_getfd, process, number, 0);
 }
 
 static const struct sockaddr_un meeting = { .sun_family = AF_UNIX, .sun_path = "\0bpflock-ring" };
 
-/* FILE: given to whoever sends a ring, by a message to that ring. */
+/* FILE: given to whoever tells the number of a ring, by a message to that ring. */
 static enum result give_by_ring(const char *arg)
 {
 	struct io_uring_sqe entry = {
 		.opcode = 40 /* IORING_OP_MSG_RING */, .addr = 1 /* IORING_MSG_SEND_FD */, .file_index = 1, .user_data = 1,
 	};
 	struct requests ring;
+	struct ucred peer = {};
+	socklen_t length = sizeof(peer);
+	char number = 0;
 	int fd = open(arg, O_RDONLY), here = socket(AF_UNIX, SOCK_STREAM, 0), there;
 
 	if (fd < 0 || bind(here, (void *)&meeting, sizeof(meeting)) || listen(here, 1))
 		return failed("bind(): %s", error_name(errno));
 	puts("ready");
 	there = accept(here, NULL, NULL);
-	entry.fd = receive_descriptor(there);
+	if (getsockopt(there, SOL_SOCKET, SO_PEERCRED, &peer, &length) || read(there, &number, 1) != 1)
+		return failed("read(): %s", error_name(errno));
+	entry.fd = descriptor_of(peer.pid, number);
 	if (open_requests(&ring) || syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_FILES, &fd, 1))
 		return failed("io_uring_register(): %s", error_name(errno));
 	if (submit_all(&ring, &entry, 1) || wait_for(&ring, 1) < 0)
@@ -259,7 +237,7 @@ static enum result give_by_ring(const char *arg)
 /* What give_by_ring gives is read. */
 static enum result take_by_ring(const char *arg)
 {
-	char text[16] = {}, byte;
+	char text[16] = {}, byte, number;
 	struct io_uring_sqe entry = {
 		.opcode = IORING_OP_READ, .flags = IOSQE_FIXED_FILE, .addr = (uintptr_t)text, .len = sizeof(text) - 1, .user_data = 7,
 	};
@@ -269,22 +247,20 @@ static enum result take_by_ring(const char *arg)
 	(void)arg;
 	if (open_requests(&ring) || syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_FILES, &none, 1))
 		return refused("io_uring_register()");
-	if (connect(here, (void *)&meeting, sizeof(meeting)) || send_descriptor(here, ring.fd) || read(here, &byte, 1) != 1)
+	number = ring.fd;
+	if (connect(here, (void *)&meeting, sizeof(meeting)) || write(here, &number, 1) != 1 || read(here, &byte, 1) != 1)
 		return refused("connect()");
 	if (submit_all(&ring, &entry, 1) || wait_for(&ring, 7) < 0)
 		return refused("io_uring's read");
 	return ok("read %s", text);
 }
 
-/* A ring that somebody made who is not confined, on descriptor 0: it is sent on, and received. */
-static enum result receive_ring(const char *arg)
+/* PID: the ring that it has on descriptor 0. */
+static enum result take_ring(const char *arg)
 {
-	int ends[2];
+	int ring = descriptor_of(atoi(arg), 0);
 
-	(void)arg;
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) || send_descriptor(ends[0], 0))
-		return failed("sendmsg(): %s", error_name(errno));
-	return receive_descriptor(ends[1]) < 0 ? refused("recvmsg()") : ok("received a ring");
+	return ring < 0 ? refused("pidfd_getfd(%s)", arg) : ok("took a ring of %s", arg);
 }
 
 /* COMMAND ...: executed with a ring on descriptor 0. */
@@ -510,9 +486,9 @@ const struct attack process_attacks[] = {
 	ATTACK(ring_identity, "an io_uring with registered credentials: socket|FILE"),
 	ATTACK(cgroup_identity, "cgroup.procs by a descriptor from before the credentials changed: FILE"),
 	ATTACK(ring_behind_filter, "what is open to append written over by an io_uring: FILE"),
-	ATTACK(give_by_ring, "a file for a ring that comes by SCM_RIGHTS: FILE"),
-	ATTACK(take_by_ring, "send a ring, and read what comes to it"),
-	ATTACK(receive_ring, "an io_uring by SCM_RIGHTS; it is on descriptor 0"),
+	ATTACK(give_by_ring, "a file for a ring of another process: FILE"),
+	ATTACK(take_by_ring, "tell of a ring, and read what comes to it"),
+	ATTACK(take_ring, "an io_uring by pidfd_getfd(2): PID"),
 	ATTACK(with_ring, "with one on descriptor 0: COMMAND ..."),
 	ATTACK(ring_then_write, "open(2) to write, after an io_uring was made: FILE"),
 	ATTACK(ring_command, "IORING_OP_URING_CMD: FILE"),

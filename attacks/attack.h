@@ -53,6 +53,7 @@ extern const struct attack subject_attacks[];
 extern const struct attack way_attacks[];
 extern const struct attack far_attacks[];
 extern const struct attack terminal_attacks[];
+extern const struct attack process_attacks[];
 
 int probe(void); /* see prober.c */
 

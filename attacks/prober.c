@@ -6,7 +6,8 @@
  * A line is one of
  *   ACCESS PATH [PATH]                           to a file, paths in hexadecimal: names may contain anything
  *   net ACCESS FAMILY TYPE PROTOCOL ADDRESS PORT   with a socket; numbers, and an address in text
- *   signal PID NUMBER, ptrace PID ACCESS         to a process; PID 0 is a child that is made for it
+ *   signal PID NUMBER, ptrace PID ACCESS         to a process; PID 0 is a child that is made for it. Numbers above all signals: see
+ *                                                do_to_process()
  */
 #include "attack.h"
 
@@ -14,6 +15,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -211,13 +213,30 @@ static int attempt_net(char **words)
 	return result;
 }
 
+/* A signal; or, by a number above all signals, what stands beside them in policies. Nothing changes by those. */
+static int do_to_process(pid_t pid, int number)
+{
+	struct rlimit limit;
+
+	switch (number) {
+	case 65:
+		return getrlimit(RLIMIT_CORE, &limit) ?: prlimit(pid, RLIMIT_CORE, &limit, NULL);
+	case 66:
+		return setpriority(PRIO_PROCESS, pid, getpriority(PRIO_PROCESS, 0));
+	case 67:
+		return syscall(SYS_move_pages, pid, 0, NULL, NULL, NULL, 0);
+	default:
+		return kill(pid, number);
+	}
+}
+
 static int use_process(const char *what, pid_t pid, const char *how)
 {
 	static char ours, theirs;
 	struct iovec here = { &ours, 1 }, there = { &theirs, 1 };
 
 	if (!strcmp(what, "signal"))
-		return kill(pid, atoi(how));
+		return do_to_process(pid, atoi(how));
 	if (!strcmp(how, "read"))
 		return syscall(SYS_kcmp, getpid(), pid, 2 /* KCMP_FILES */, 0, 0) < 0 ? -1 : 0;
 	return process_vm_readv(pid, &here, 1, &there, 1, 0) < 0 ? -1 : 0;

@@ -359,6 +359,12 @@ enum bpflock_event_type {
 	EVENT_LSM_INODE_FILE_GETATTR = 129,
 	EVENT_LSM_UNIX_STREAM_CONNECT = 130,
 	EVENT_LSM_UNIX_MAY_SEND = 131,
+	EVENT_LSM_TASK_SETRLIMIT = 132,
+	EVENT_LSM_TASK_SETSCHEDULER = 133,
+	EVENT_LSM_TASK_SETNICE = 134,
+	EVENT_LSM_TASK_SETIOPRIO = 135,
+	EVENT_LSM_TASK_MOVEMEMORY = 136,
+	EVENT_LSM_URING_CMD = 137,
 };
 
 /* Why an access was allowed or denied. Those from REASON_DENIED_BASELINE on are denials. */
@@ -387,7 +393,8 @@ enum bpflock_reason {
 	REASON_DENIED_NO_PATH = 33, /* of a confined task: the file has no path in the task's mount namespace */
 	REASON_DENIED_TOO_DEEP = 34, /* its path is too long or too deep, or kept changing while it was read */
 	REASON_DENIED_NO_MEMORY = 35,
-	REASON_DENIED_TOO_MANY = 36, /* more files are open at an exec than are looked up */
+	REASON_DENIED_ENVIRONMENT = 36, /* of an exec that changes the profile */
+	REASON_DENIED_TOO_MANY = 37, /* more files are open at an exec than are looked up */
 };
 
 /* One lock's configuration, in .rodata: constant before load, so that the verifier drops what it switches off. */

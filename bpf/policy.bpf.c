@@ -27,9 +27,11 @@
  *                            count renames of directories: labels of files below them are made anew.
  *
  * Not done here: searching a directory needs no right. What was mapped before the policy stays so.
- * Times, extended attributes, socket files: policy_attributes.bpf.h. Anything but files: policy_objects.bpf.h.
+ * Times, extended attributes, socket files: policy_attributes.bpf.h. Anything but files: policy_objects.bpf.h,
+ * policy_process.bpf.h, policy_calls.bpf.h. Files that procfs or an io_uring lead to: policy_foreign.bpf.h.
  */
 #include "policy_calls.bpf.h"
+#include "policy_process.bpf.h"
 
 #define S_IFMT 00170000
 #define S_IFDIR 0040000
@@ -381,6 +383,7 @@ int BPF_PROG(policy_task_alloc, struct task_struct *child, unsigned long flags, 
 #include "policy_exec.bpf.h"
 
 #include "policy_descriptors.bpf.h"
+#include "policy_foreign.bpf.h"
 
 /*
  * Tasks that are there already: marked when a policy comes, freed when it goes. Counted: the next pass may find more. Then
@@ -529,6 +532,8 @@ static __noinline int query_open(struct policy_task *subject, struct file *file,
 	/* What mq_open(3) opens is of no path: nothing is kept for it. */
 	if (is_queue(file->f_inode))
 		return decide_operation(EVENT_LSM_FILE_OPEN, OPERATION_IPC, file->f_inode->i_ino);
+	if (unlikely(is_reopened(file, access)))
+		return decide_reopened(subject, file);
 	*query = (struct query){
 		.type = EVENT_LSM_FILE_OPEN,
 		.access = access,
@@ -573,7 +578,16 @@ int BPF_PROG(policy_file_open, struct file *file)
 SEC("lsm/file_receive")
 int BPF_PROG(policy_file_receive, struct file *file, int ret)
 {
-	return ret ? ret : decide_file(file, EVENT_LSM_FILE_RECEIVE, access_of_open(file) & ~(FILE_CREATE));
+	if (ret)
+		return ret;
+	if (likely(!confined(bpf_get_current_task_btf())))
+		return 0;
+	if (unlikely(is_ring(file->f_path.dentry))) { /* somebody else can give files by it, with no hook asked */
+		ret = decide_operation(EVENT_LSM_FILE_RECEIVE, OPERATION_IO_URING, 0);
+		if (ret)
+			return ret;
+	}
+	return decide_file(file, EVENT_LSM_FILE_RECEIVE, access_of_open(file) & ~(FILE_CREATE));
 }
 
 SEC("lsm/mmap_file")

@@ -120,7 +120,7 @@ struct policy_request {
 	u64 socket; /* struct sock; the inode of a file below procfs */
 	u64 name; /* an address that the task gave, copied by the kernel */
 	u32 generation;
-	u32 number; /* of the signal, of the capability */
+	u32 number; /* of the signal (or of what stands beside them), of the capability */
 	u32 peer; /* tgid */
 	u32 label; /* of the executable of the peer, once it was needed */
 	u32 protocol;
@@ -129,7 +129,7 @@ struct policy_request {
 	u16 port;
 	u8 kind; /* enum policy_kind */
 	u8 who; /* 1 << enum policy_who */
-	u8 check; /* signal 0 */
+	u8 extra; /* enum policy_signal_extra, instead of a signal */
 	u8 addressed; /* has an address and a port */
 	u8 silent; /* the kernel only asks what would be */
 	u8 by_exe; /* a rule needs the label */
@@ -137,6 +137,17 @@ struct policy_request {
 	u8 labelled;
 	u8 pad[6];
 	u8 addr[16];
+};
+
+/* Of the arguments and the environment of an exec: see policy_environment.bpf.h. */
+struct policy_strings {
+	u64 at;
+	u64 end;
+	u32 arguments; /* that are still to come */
+	u8 middle; /* the string goes on here */
+	u8 dangerous;
+	u8 unreadable;
+	u8 pad;
 };
 
 /* Of a walk under way. It belongs to one task, and only one hook at a time runs for a task. */
@@ -196,6 +207,7 @@ struct policy_scratch {
 
 	struct policy_request request;
 	struct policy_detail detail;
+	struct policy_strings strings;
 };
 
 enum walk_result { WALKING, WALKED, WALK_FULL, WALK_LOST };

@@ -168,8 +168,17 @@ struct policy_context {
 	__u32 audit; /* and EXEC_TRANSITION, EXEC_UNTAINT */
 };
 
-/* Signals are bit (number - 1); kill(pid, 0) is SIGNAL_CHECK in `extra`. */
-#define SIGNAL_CHECK 1
+/*
+ * Signals are bit (number - 1). What else one process does to another, `extra` says: kill(pid, 0), and what has a number of its
+ * own behind the signals.
+ */
+enum policy_signal_extra {
+	SIGNAL_CHECK = 1,
+	SIGNAL_LIMITS = 2,	/* number 65 */
+	SIGNAL_PRIORITY = 4,	/* number 66 */
+	SIGNAL_MEMORY = 8,	/* number 67 */
+};
+#define SIGNALS 64
 #define ANY_FAMILY 0xffff
 #define ANY_PROTOCOL 0xffffffffU
 
@@ -194,7 +203,7 @@ struct policy_object {
 	__u32 functions[2];
 	__u32 target;	/* row of the target, for WHO_EXE */
 	__u8 addressed;	/* names an address or a port: matches no access without one */
-	__u8 extra;
+	__u8 extra;	/* enum policy_signal_extra */
 	__u16 pad;
 	__u8 addr[16];	/* IPv4 in the first 4 bytes */
 };

@@ -26,6 +26,9 @@
 
 #define CAP_SYS_ADMIN 21
 #define CAP_OPT_NOAUDIT 2
+#define PR_SET_MM 35
+#define PR_SET_MM_EXE_FILE 13
+#define PR_SET_MM_MAP 14
 #define READ_IMPLIES_EXEC 0x0400000
 #define MQUEUE_MAGIC 0x19800202
 
@@ -71,6 +74,31 @@ static __noinline int decide_capability(struct policy_task *subject, u32 capabil
 	return answer_request(subject, scratch, &query);
 }
 
+/*
+ * prctl(2) makes another file the task's executable: rules on other processes go by it, so nobody may. Both ways to do that ask
+ * for a capability first.
+ */
+static __always_inline bool is_call_to_forge(struct task_struct *task)
+{
+	struct call call = {};
+
+	return is_prctl_call(task) && decode_call(task, &call) && (u32)call.first == PR_SET_MM &&
+	       (call.second == PR_SET_MM_EXE_FILE || call.second == PR_SET_MM_MAP);
+}
+
+/* Whatever the rules say. */
+static __noinline int deny_capability(struct policy_task *subject, u32 capability)
+{
+	struct query query = { .type = EVENT_LSM_CAPABLE, .op = OP_CAPABILITY, .access = capability, .object = capability };
+	struct policy_scratch *scratch = ask(KIND_CAPABILITY, 1ULL << (capability & 63));
+
+	if (!scratch)
+		return -EPERM;
+	scratch->request.number = capability;
+	scratch->request.generation = policy_versions.generation;
+	return answer_matched(subject, scratch, &query, true, false);
+}
+
 /* What the call that the task is in does to mounts and namespaces, as enum policy_operation. */
 static __always_inline u32 operations_of_call(struct task_struct *task)
 {
@@ -103,8 +131,10 @@ int BPF_PROG(policy_capable, const struct cred *cred, struct user_namespace *ns,
 	if (is_canary(subject))
 		return answer_policy_canary(subject, EVENT_LSM_CAPABLE);
 	/* The capabilities of whoever mounted an overlay, not the task's. */
-	if (is_inner(task))
+	if (CAPABILITIES_ON_FILES >> (capability & 63) & 1 && is_inner(task))
 		return 0;
+	if (unlikely(is_call_to_forge(task)))
+		return deny_capability(subject, capability);
 	ret = decide_capability(subject, capability, options & CAP_OPT_NOAUDIT);
 	if (ret || capability != CAP_SYS_ADMIN)
 		return ret;

@@ -51,6 +51,12 @@ struct io_uring_task {
 struct task_struct___ring {
 	struct io_uring_task *io_uring;
 };
+struct seccomp___mode {
+	int mode;
+};
+struct task_struct___filtered {
+	struct seccomp___mode seccomp;
+};
 #pragma clang attribute pop
 
 struct policy_descriptor {
@@ -279,6 +285,14 @@ static __noinline u32 access_of_mapping(struct file *file, bool shared, bool wri
 
 #define MAY_WRITE 2
 
+/* Whether a filter may answer its calls with ENOSYS: as long as a call has no answer, there is that. */
+static __always_inline bool is_filtered(struct task_struct *task)
+{
+	struct task_struct___filtered *filtered = (void *)task;
+
+	return bpf_core_field_exists(filtered->seccomp) && filtered->seccomp.mode;
+}
+
 /*
  * Whether the task may be about to write elsewhere than at the end of a file that it has open to append. What an io_uring is
  * told is in user memory, and it is done by a thread of the kernel or on the way back from whatever call.
@@ -286,7 +300,8 @@ static __noinline u32 access_of_mapping(struct file *file, bool shared, bool wri
 static __always_inline bool may_overwrite(struct task_struct *task)
 {
 	return is_overwriting_call(task) || ((struct task_struct___flags *)task)->flags & PF_IO_WORKER ||
-	       (((struct task_struct___ring *)task)->io_uring && !is_writing_call(task));
+	       (((struct task_struct___ring *)task)->io_uring &&
+		(is_filtered(task) || !is_writing_call(task)));
 }
 
 /*

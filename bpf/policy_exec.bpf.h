@@ -25,7 +25,6 @@
 #define SEEN 64
 #define WALKS_MAX 1024 /* files that are looked up for one exec: with more, it is denied */
 #define FILE_PART 128 /* bytes of a struct file that are read by one call */
-#define SIGKILL 9
 #define ELF_MAGIC 0x464c457f
 #define ELF_MACHINE 18 /* offset of e_machine in a program's file */
 
@@ -544,6 +543,8 @@ int BPF_PROG(policy_bprm_creds_from_file, struct linux_binprm *bprm, struct file
 	return check_descriptors(scratch, record, profile) ? -EPERM : 0;
 }
 
+#include "policy_environment.bpf.h"
+
 /* Descriptors that others could change until the task had a table of its own. The task is what it becomes. */
 static __always_inline void check_again(struct policy_task *subject)
 {
@@ -571,6 +572,8 @@ int BPF_PROG(policy_bprm_committed_creds, struct linux_binprm *bprm)
 
 	if (likely(!subject))
 		return 0;
+	if (unlikely(subject->profile && subject->next_profile != subject->profile && subject->flags & TASK_ENFORCED))
+		check_environment(subject, bprm);
 	subject->profile = subject->next_profile;
 	subject->flags = subject->next_flags;
 	subject->exe = (u64)bprm->file->f_inode;

@@ -7,7 +7,8 @@
  *  lsm/socket_create      socket(2) and socketpair(2), before a module is loaded for it. The kernel's own sockets are not asked.
  *  lsm/socket_bind, _listen, _accept, _connect, _shutdown
  *  lsm/socket_sendmsg     every way to send but sendfile(2) before 6.5. The destination is the one that is given, or else the
- *                         peer; a TCP fast open is a connect, too. What a connected socket may send is kept with it.
+ *                         peer; a TCP fast open is a connect, too. What a connected socket may send is kept with it. A raw
+ *                         socket sends to no address: the header that counts may be in the data.
  *  lsm/socket_recvmsg     every way to receive but splice(2).
  *
  * Other processes:
@@ -41,6 +42,7 @@
 #define AF_INET6 10
 #define SOCK_STREAM 1
 #define SOCK_DGRAM 2
+#define SOCK_RAW 3
 #define SOCK_SEQPACKET 5
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
@@ -49,7 +51,6 @@
 
 #define PF_EXITING 4
 #define PF_IO_WORKER 0x10
-#define NR_IO_URING_ENTER 426
 #define SIGIO 29
 #define F_SETOWN 8
 #define F_SETSIG 10
@@ -119,11 +120,6 @@ struct pid___tasks {
 struct task_struct___flags {
 	unsigned int flags;
 };
-struct task_struct___creds {
-	const struct cred *real_cred;
-	const struct cred *cred;
-	unsigned int flags;
-};
 struct task_struct___links {
 	struct hlist_node pid_links[1];
 };
@@ -155,17 +151,7 @@ struct {
 
 /* The rules. */
 
-/*
- * Whether the kernel acts for somebody else: as overlayfs does on its layers. An io_uring may be told to act as somebody
- * else, too, but that is the task's own act.
- */
-static __always_inline bool is_inner(struct task_struct *current)
-{
-	struct task_struct___creds *task = (void *)current;
-
-	return task->cred != task->real_cred && !(task->flags & PF_IO_WORKER) &&
-	       call_number(current) != NR_IO_URING_ENTER;
-}
+#include "policy_inner.bpf.h"
 
 struct object_search {
 	struct policy_task *subject;
@@ -229,8 +215,8 @@ static long match_object(u32 index, struct object_search *search)
 		return 1;
 	if (rule->kind != request->kind)
 		return 0;
-	if (request->check)
-		found = rule->extra & SIGNAL_CHECK ? request->asked : 0;
+	if (request->extra)
+		found = rule->extra & request->extra ? request->asked : 0;
 	else
 		found = rule->mask & request->asked;
 	if (!found)
@@ -678,6 +664,9 @@ static __always_inline struct policy_scratch *ask_socket(struct socket *sock, st
 	scratch->request.protocol = protocol_of(scratch->request.family, sock->type, sk->sk_protocol);
 	scratch->request.socket = (u64)sk;
 	scratch->request.name = name;
+	/* What is sent by a raw socket may bring its own header, with another address than the kernel is told. */
+	if (what & NET_SEND && sock->type == SOCK_RAW)
+		return scratch;
 	if (what >> 8)
 		policy_address(scratch, what >> 8, length);
 	return scratch;
@@ -873,7 +862,7 @@ static __always_inline bool is_instance(struct policy_task *subject, struct task
 	return other && other->profile == subject->profile && other->exe == subject->exe;
 }
 
-/* A signal to a process, or to one that is not known. */
+/* A signal to a process, or to one that is not known; or, by a number above all signals, what stands beside them. */
 static __noinline int decide_signal(struct policy_task *subject, struct task_struct *peer, bool instance, u32 number,
 				    enum bpflock_event_type type)
 {
@@ -882,12 +871,10 @@ static __noinline int decide_signal(struct policy_task *subject, struct task_str
 
 	if (is_canary(subject))
 		return answer_policy_canary(subject, type);
-	if (number > 64)
-		return 0; /* the kernel knows none */
 	scratch = ask(KIND_SIGNAL, number ? 1ULL << ((number - 1) & 63) : 1);
 	if (!scratch)
 		return -EPERM;
-	scratch->request.check = !number;
+	scratch->request.extra = !number ? SIGNAL_CHECK : number > SIGNALS ? SIGNAL_LIMITS << (number - SIGNALS - 1) : 0;
 	scratch->request.number = number;
 	scratch->request.task = (u64)bpf_get_current_task_btf();
 	scratch->request.other = (u64)peer;
@@ -914,7 +901,7 @@ int BPF_PROG(policy_task_kill, struct task_struct *target, struct kernel_siginfo
 	 * told. The argument is not read as such: the verifier takes it to be never NULL.
 	 */
 	bpf_get_func_arg(ctx, 3, &as);
-	if (as || task->flags & PF_EXITING)
+	if (as || task->flags & PF_EXITING || (u32)number > SIGNALS)
 		return 0;
 	return decide_signal(subject, target, is_instance(subject, target), number, EVENT_LSM_TASK_KILL);
 }
@@ -965,6 +952,9 @@ static __always_inline int decide_owner(struct file *file, enum bpflock_event_ty
 	} else {
 		self = false;
 	}
+	/* Is above all signals: the kernel knows none. */
+	if (sends > SIGNALS)
+		return 0;
 	return decide_signal(subject, self ? task : 0, false, sends ? sends : SIGIO, type);
 }
 

@@ -149,6 +149,11 @@ static __always_inline bool decode_call(struct task_struct *task, struct call *c
 	return call->number != NR_UNSHARE_32 && call->number != NR_SETNS_32;
 }
 
+static __always_inline bool is_prctl_call(struct task_struct *task)
+{
+	return number_in(registers_of(task)) == (is_call_of_32_bits(task) ? 172 : 157);
+}
+
 /* Whether the call that a task is in, or was in last, opens a file: open, creat, mq_open, openat, open_by_handle_at, openat2. */
 static __always_inline bool is_open_call(struct task_struct *task)
 {
@@ -190,6 +195,18 @@ static __always_inline bool is_overwriting_call(struct task_struct *task)
 	       number == 328		? regs->r9 & RWF_NOAPPEND :
 	       number == 547 /* x32 */	? regs->r8 & RWF_NOAPPEND :
 					  (number == 209 || number == 544) && has_noappend();
+}
+
+/* Whether the call that a task is in writes to a descriptor: also sendfile, splice, io_submit. */
+static __always_inline bool is_call_to_write(struct task_struct *task)
+{
+	u32 number = number_in(registers_of(task));
+
+	if (is_call_of_32_bits(task))
+		return number == 4 || number == 181 || number == 146 || number == 334 || number == 379 || number == 187 ||
+		       number == 239 || number == 313 || number == 248;
+	return number == 1 || number == 18 || number == 20 || number == 296 || number == 328 || number == 516 ||
+	       number == 535 || number == 547 || number == 40 || number == 275 || number == 209 || number == 544;
 }
 
 /*
@@ -275,6 +292,11 @@ static __always_inline bool decode_call(struct task_struct *task, struct call *c
 	return call->number != NR_UNSHARE_32 && call->number != NR_SETNS_32;
 }
 
+static __always_inline bool is_prctl_call(struct task_struct *task)
+{
+	return number_in(registers_of(task)) == (is_call_of_32_bits(task) ? 172 : 167);
+}
+
 /* As above, without open and creat, which are only in the 32-bit table. */
 static __always_inline bool is_open_call(struct task_struct *task)
 {
@@ -311,6 +333,18 @@ static __always_inline bool is_overwriting_call(struct task_struct *task)
 	if (number == (compat ? 393 : 287))
 		return regs->regs[5] & RWF_NOAPPEND;
 	return number == (compat ? 246 : 2) && has_noappend();
+}
+
+/* As above. */
+static __always_inline bool is_call_to_write(struct task_struct *task)
+{
+	u32 number = number_in(registers_of(task));
+
+	if (is_call_of_32_bits(task))
+		return number == 4 || number == 181 || number == 146 || number == 362 || number == 393 || number == 187 ||
+		       number == 239 || number == 340 || number == 246;
+	return number == 64 || number == 68 || number == 66 || number == 70 || number == 287 || number == 71 ||
+	       number == 76 || number == 2;
 }
 
 /* It cannot be told here: the answer comes where the first argument is. */

@@ -30,6 +30,7 @@ from bpflock.policy.evaluate import (
     profile_of,
 )
 from bpflock.policy.model import (
+    MEMORY,
     Effect,
     FileAccess,
     FileObject,
@@ -180,8 +181,10 @@ class Session:
         number = near.signal
         if pid and number not in _HARMLESS_SIGNALS and (target is None or number == signal.SIGKILL):
             number = self._random.choice(_HARMLESS_SIGNALS)
-        question = Question(actor, SignalRequest(peer, number))
-        self._compare(actor, ("signal", pid, number), [question])
+        asked = [Question(actor, SignalRequest(peer, number))]
+        if number == MEMORY:
+            asked.insert(0, Question(actor, PtraceRequest(peer, PtraceAccess.READ)))
+        self._compare(actor, ("signal", pid, number), asked)
 
     def _trace(self, actor: Process, near: PtraceRequest) -> None:
         target, pid, peer, seen = self._target(actor)

@@ -338,9 +338,9 @@ def _text() -> str:
 
 
 @contextlib.contextmanager
-def sleeping(program: Path) -> Iterator[int]:
+def sleeping(program: Path, *attack: str) -> Iterator[int]:
     """A process that waits to be attacked: its number."""
-    with subprocess.Popen([program, "sleeper"], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([program, *(attack or ["sleeper"])], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         try:

@@ -80,7 +80,7 @@ NETWORKS = [
 ADDRESSES = [ipaddress.ip_address(text) for text in ("127.0.0.1", "127.0.0.5", "127.1.2.3", "::1")]
 PORTS = [1024, 4000, 4001, 4999, 65535]
 ADDRESSED = NetAccess.CONNECT | NetAccess.SEND | NetAccess.BIND | NetAccess.LISTEN
-SIGNALS = [0, 1, 9, 10, 15, 18, 34, 64]
+SIGNALS = [0, 1, 9, 10, 15, 18, 34, 64, 65, 66, 67]
 CAPABILITIES = [0, 1, 12, 21, 23, 38, 40]
 FUNCTIONS = [Function("check_password"), Function("add_user"), Function("decode", "libx.so")]
 

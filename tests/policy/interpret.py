@@ -127,7 +127,8 @@ class Interpreter:
                         continue
                     yield effect, mask
                 case SignalRequest(peer=peer, signal=signal):
-                    named = mask >> (signal - 1) & 1 if signal else extra & tables.SIGNAL_CHECK
+                    beside = tables.SIGNAL_EXTRA.get(signal)
+                    named = extra & beside if beside else mask >> (signal - 1) & 1
                     if named and self._is_target(who, target, peer):
                         yield effect, 1
                 case PtraceRequest(peer=peer) | ProcRequest(peer=peer):

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import mmap
 import os
+import resource
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -39,6 +40,9 @@ _READ_IMPLIES_EXEC = 0x0400000
 _CLONE_NEWUSER = 0x10000000
 _THREAD_KEYRING = -1
 _IPC_PRIVATE, _IPC_CREAT, _IPC_RMID, _IPC_STAT = 0, 0o1000, 0, 2
+_RING_REQUESTS = 0x10000000  # IORING_OFF_SQES
+_RING_COMMAND = 46  # IORING_OP_URING_CMD
+_RING_WAIT = 1  # IORING_ENTER_GETEVENTS
 _FILE_GETATTR, _FILE_SETATTR = 468, 469  # the same on all machines
 _XATTR, _ACL = "trusted.bpflock", "system.posix_acl_access"
 _MODE_ACL = struct.pack("=I HHI HHI HHI", 2, 1, 7, 0xFFFFFFFF, 4, 0, 0xFFFFFFFF, 0x20, 0, 0xFFFFFFFF)  # as mode 0700
@@ -74,6 +78,7 @@ class _Stage:
     picked: int  # the file system, as fspick(2) gives it
     queues: tuple[int, int, int]  # a SysV message queue, shared memory, semaphores; negative: the kernel has none
     name: bytes  # of a POSIX message queue
+    null: int  # /dev/null
 
     def path(self, name: str) -> str:
         return f"/proc/self/fd/{self.root}/{name}"
@@ -152,6 +157,24 @@ def _named_queue(stage: _Stage) -> None:
     _call(lib.SYS_mq_unlink, name)
 
 
+def _ring_command(stage: _Stage) -> None:
+    """One request by an io_uring. Where nobody may have one, there is nothing to show."""
+    parameters = ffi.new("uint32_t[30]")  # struct io_uring_params
+    try:
+        ring = _call(lib.SYS_io_uring_setup, 1, parameters)
+    except PermissionError:
+        raise OSError(errno.ENOSYS, "io_uring is disabled") from None
+    try:
+        with mmap.mmap(ring, _PAGE, offset=_RING_REQUESTS) as requests, mmap.mmap(ring, _PAGE) as queue:
+            requests[:64] = struct.pack("=BBHi", _RING_COMMAND, 0, 0, stage.null) + bytes(56)
+            tail, array = parameters[11], parameters[16]  # sq_off
+            queue[array : array + 4] = bytes(4)
+            queue[tail : tail + 4] = struct.pack("=I", 1)
+            _call(lib.SYS_io_uring_enter, ring, 1, 1, _RING_WAIT, ffi.NULL, 0)
+    finally:
+        os.close(ring)
+
+
 def _connect(stage: _Stage) -> None:
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(stage.listener.getsockname())
@@ -201,6 +224,12 @@ _WAYS: dict[str, Callable[[_Stage], object]] = {
     "lsm/socket_recvmsg": lambda s: s.pair[1].recv(1, socket.MSG_DONTWAIT),
     "lsm/socket_shutdown": lambda s: s.pair[0].shutdown(socket.SHUT_RD),
     "lsm/task_kill": lambda s: os.kill(os.getpid(), 0),
+    "lsm/task_setrlimit": lambda s: resource.setrlimit(resource.RLIMIT_CORE, resource.getrlimit(resource.RLIMIT_CORE)),
+    "lsm/task_setscheduler": lambda s: os.sched_setaffinity(0, os.sched_getaffinity(0)),
+    "lsm/task_setnice": lambda s: os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0)),
+    "lsm/task_setioprio": lambda s: _call(lib.SYS_ioprio_set, 1, 0, 0),  # to the default
+    "lsm/task_movememory": lambda s: _call(lib.SYS_move_pages, os.getpid(), 0, ffi.NULL, ffi.NULL, ffi.NULL, 0),
+    "lsm/uring_cmd": _ring_command,
     "lsm/ptrace_access_check": lambda s: os.close(os.open(f"/proc/{os.getppid()}/environ", os.O_RDONLY)),
     "lsm/capable": lambda s: os.chroot("/"),
     "lsm/sb_mount": lambda s: _call(lib.SYS_mount, _text(b""), _text(b"/"), ffi.NULL, _MS_BIND, ffi.NULL),  # EINVAL
@@ -280,8 +309,23 @@ def _stage() -> Iterator[_Stage]:
         if named >= 0:
             os.close(named)
             stack.callback(syscall, lib.SYS_mq_unlink, _text(name))
+        null = os.open(os.devnull, os.O_RDWR)
+        stack.callback(os.close, null)
         yield _Stage(
-            root, readable, writable, address, receiver, pair, stream, datagram, plain, listener, picked, queues, name
+            root,
+            readable,
+            writable,
+            address,
+            receiver,
+            pair,
+            stream,
+            datagram,
+            plain,
+            listener,
+            picked,
+            queues,
+            name,
+            null,
         )
 
 

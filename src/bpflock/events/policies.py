@@ -21,7 +21,7 @@ _MASKS: dict[int, type[enum.IntFlag]] = {
     Kind.OPERATION: Operation,
 }
 _NUMBERS = {
-    Kind.SIGNAL: {number: name for name, number in reversed(names.SIGNALS.items())} | {names.CHECK: "check"},
+    Kind.SIGNAL: names.SIGNAL_NAMES,
     Kind.CAPABILITY: {number: name for name, number in names.CAPABILITIES.items()},
 }
 _INTERNET = {int(socket.AF_INET): 4, int(socket.AF_INET6): 16}  # bytes of an address
@@ -50,7 +50,9 @@ def _about(found: Mapping[str, Any]) -> Iterator[tuple[str, str | int]]:
         yield "family", _name(names.FAMILIES, family)
         yield "type", _name(names.TYPES, found["type"])
         yield "protocol", _name(names.PROTOCOLS, found["protocol"]) if family in _INTERNET else found["protocol"]
-        if family in _INTERNET and found["access"] & _ADDRESSED:
+        # A raw socket sends to no address: see bpf/policy_objects.bpf.h.
+        raw = found["type"] == socket.SOCK_RAW and found["access"] & NetAccess.SEND
+        if family in _INTERNET and found["access"] & _ADDRESSED and not raw:
             yield "address", str(ipaddress.ip_address(found["addr"][: _INTERNET[family]]))
             yield "port", found["port"]
     elif kind in (Kind.SIGNAL, Kind.PTRACE, Kind.PROC):

@@ -75,7 +75,8 @@ def explain(event: Mapping[str, str], policy: PolicySet) -> str:
         f"profile: {named} ({profile.origin})",
     ]
     request = request_of(event)
-    if request and not isinstance(request, ProcRequest):
+    # A file of a process has a path, but for a pipe that is opened by its descriptor there.
+    if request and (not isinstance(request, ProcRequest) or not path):
         return "\n".join([*lines, *explain_request(profile, request, reason)])
     if not path.startswith("/") or not access:
         return "\n".join([*lines, f"decided: {reason or 'allowed'}"])

@@ -23,6 +23,7 @@ from bpflock.policy.evaluate import (
     evaluate,
 )
 from bpflock.policy.model import (
+    LAST_SIGNAL,
     CapabilityObject,
     Effect,
     FileAccess,
@@ -58,7 +59,7 @@ def request_of(event: Mapping[str, str]) -> Request | None:
             case "net":
                 return _net(event, words)
             case "signal":
-                return SignalRequest(peer, 0 if words == ["check"] else _number(words[0], names.SIGNALS))
+                return SignalRequest(peer, _number(words[0], names.SIGNALS | names.BESIDE_SIGNALS))
             case "ptrace":
                 return PtraceRequest(peer, PtraceAccess(sum(PtraceAccess[word.upper()] for word in words)))
             case "proc":
@@ -160,6 +161,8 @@ def _consequence(request: Request) -> str:
             return "do that with every socket of that family and type, whatever the address"
         case NetRequest():
             return "do that at any time, with any data"
+        case SignalRequest(signal=number) if number > LAST_SIGNAL:
+            return "do it at any time, to every process that is meant by that"
         case SignalRequest():
             return "send it at any time, to every process that is meant by that"
         case PtraceRequest(access=access) if access & PtraceAccess.TRACED:

@@ -78,6 +78,14 @@ class Operation(enum.IntFlag):
     ANON_EXEC = 256  # anonymous memory made executable: JIT compilers need it
 
 
+CHECK = 0  # kill(pid, 0)
+LAST_SIGNAL = 64
+LIMITS = 65  # resource limits of another process
+PRIORITY = 66  # its nice value, scheduler, CPUs, I/O priority
+MEMORY = 67  # where its pages lie
+SIGNALS = frozenset(range(MEMORY + 1))
+
+
 class Who(enum.Enum):
     """Another process, told by what it is to the subject."""
 
@@ -131,7 +139,8 @@ class NetObject:
 
 @dataclass(frozen=True)
 class SignalObject:
-    """Signals by number 1-64; 0 stands for the check of kill(pid, 0)."""
+    """Signals by number 1-64; 0 stands for the check of kill(pid, 0). What else a process does to another has numbers
+    behind those: LIMITS, PRIORITY, MEMORY."""
 
     target: Target
     signals: frozenset[int]

@@ -18,6 +18,11 @@ from bpflock.policy import pattern as patterns
 from bpflock.policy.automaton import Automaton, AutomatonError, build
 from bpflock.policy.evaluate import granted
 from bpflock.policy.model import (
+    CHECK,
+    LIMITS,
+    MEMORY,
+    PRIORITY,
+    SIGNALS,
     CapabilityObject,
     Effect,
     FileAccess,
@@ -46,7 +51,7 @@ PROFILE_COMPLAINS = 2
 PROFILE_CHANGED = 4
 EXEC_TRANSITION = 1 << 30
 EXEC_UNTAINT = 1 << 31
-SIGNAL_CHECK = 1
+SIGNAL_EXTRA = {CHECK: 1, LIMITS: 2, PRIORITY: 4, MEMORY: 8}  # enum policy_signal_extra, by number
 ANY_FAMILY = 0xFFFF
 ANY_PROTOCOL = 0xFFFFFFFF
 EFFECT_ALLOW = 1
@@ -268,10 +273,10 @@ class _Compiler:
             case NetObject() as net:
                 yield self.encoded_net(rule, net, effect, functions)
             case SignalObject(target=target, signals=signals):
-                if not signals or not signals <= frozenset(range(65)):
-                    raise CompileError(rule.origin, "signals are numbers 0 (the check) to 64, at least one")
-                mask = sum(1 << (number - 1) for number in signals if number)
-                extra = SIGNAL_CHECK if 0 in signals else 0
+                if not signals or not signals <= SIGNALS:
+                    raise CompileError(rule.origin, f"signals are numbers 0 (the check) to {MEMORY}, at least one")
+                mask = sum(1 << (number - 1) for number in signals - SIGNAL_EXTRA.keys())
+                extra = sum(SIGNAL_EXTRA[number] for number in signals & SIGNAL_EXTRA.keys())
                 yield self.encoded(rule, Kind.SIGNAL, effect, functions, mask, target=target, extra=extra)
             case PtraceObject(target=target, access=ptrace):
                 yield self.encoded(rule, Kind.PTRACE, effect, functions, int(ptrace), target=target)

@@ -58,6 +58,12 @@ _DETAIL = StructLayout(
             {"kind": "signal", "peer": 7, "who": "child"},
         ),
         ({"kind": Kind.SIGNAL, "access": 0, "peer": 7, "who": 1}, "check", {"kind": "signal", "peer": 7}),
+        ({"kind": Kind.SIGNAL, "access": 65, "peer": 7, "who": 1}, "limits", {"kind": "signal", "peer": 7}),
+        (
+            {"kind": Kind.NET, "access": 32, "family": 2, "type": 3, "protocol": 255},
+            "send",
+            {"kind": "net", "family": "inet", "type": "raw", "protocol": "raw"},
+        ),
         ({"kind": Kind.SIGNAL, "access": 29, "who": 1}, "sigio", {"kind": "signal"}),
         (
             {"kind": Kind.PTRACE, "access": 4, "peer": 7, "who": 0b111},

@@ -184,6 +184,8 @@ REST: dict[str, tuple[Object, Request, bool]] = {
     "signal": (SignalObject(Target(Who.CHILD), frozenset({9})), SignalRequest(OTHER, 9), True),
     "other signal": (SignalObject(Target(Who.CHILD), frozenset({9})), SignalRequest(OTHER, 0), False),
     "check": (SignalObject(Target(Who.ANY), frozenset({0})), SignalRequest(OTHER, 0), True),
+    "limits": (SignalObject(Target(Who.ANY), frozenset({65})), SignalRequest(OTHER, 65), True),
+    "no limits": (SignalObject(Target(Who.ANY), frozenset(range(65))), SignalRequest(OTHER, 65), False),
     "parent": (SignalObject(Target(Who.PARENT), frozenset({9})), SignalRequest(OTHER, 9), False),
     "executable": (
         PtraceObject(Target(Who.EXE, "/bin/*"), PtraceAccess.READ),

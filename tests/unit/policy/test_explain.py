@@ -85,9 +85,11 @@ def test_explanations(line: str, expected: list[str]) -> None:
             ["signal(child, sigterm)", "near: p.bpfbox:3:1"],
         ),
         ("operation=check kind=signal peer=9 filename=/a%20b", ['signal("/a b", check)', "(process 9)"]),
+        ("operation=limits kind=signal peer=9 filename=/a", ['signal("/a", limits)', "do it at any time"]),
         ("operation=40 kind=signal peer=9", ["signal(any, 40)"]),
         ("operation=attach kind=ptrace peer=9 filename=/x", ['ptrace("/x", attach)', "act as it"]),
         ("operation=traced kind=ptrace peer=9 who=parent", ["ptrace(parent, traced)"]),
+        ("operation=write kind=proc", ["would allow it: proc(any, write)"]),
         (
             "operation=read kind=proc peer=9 who=self filename=/proc/9/maps",
             ["proc(self, read)", 'fs("/proc/9/maps", read)'],

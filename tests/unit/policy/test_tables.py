@@ -17,6 +17,7 @@ from bpflock.kernel.btf import Types
 from bpflock.policy import model, tables
 from bpflock.policy import pattern as patterns
 from bpflock.policy.automaton import AutomatonError
+from bpflock.policy.bpfbox import names
 from bpflock.policy.evaluate import Access, FileRequest, Subject, evaluate
 from bpflock.policy.model import (
     CapabilityObject,
@@ -67,7 +68,6 @@ DEFINES = {
     "PAGE_CELLS": tables.PAGE_CELLS,
     "EXEC_TRANSITION": tables.EXEC_TRANSITION,
     "EXEC_UNTAINT": tables.EXEC_UNTAINT,
-    "SIGNAL_CHECK": tables.SIGNAL_CHECK,
     "ANY_FAMILY": tables.ANY_FAMILY,
     "ANY_PROTOCOL": tables.ANY_PROTOCOL,
 }
@@ -86,7 +86,11 @@ def abi(tmp_path_factory: pytest.TempPathFactory) -> Types:
     scratch = tmp_path_factory.mktemp("abi")
     header = (BPF / "policy.h").read_text()
     used = [f"enum {name} e{n};" for n, name in enumerate([*ENUMS, "policy_who", "policy_effect"])]
-    used += ["enum policy_profile_flags flags;", *(f"struct {name} s{n};" for n, name in enumerate(STRUCTS))]
+    used += [
+        "enum policy_profile_flags flags;",
+        "enum policy_signal_extra extra;",
+        *(f"struct {name} s{n};" for n, name in enumerate(STRUCTS)),
+    ]
     used += [f'_Static_assert({name} == {value}U, "{name}");' for name, value in DEFINES.items()]
     source = scratch / "abi.c"
     source.write_text(f'#include "{BPF / "vmlinux.h"}"\n{header}\n' + "\n".join(used))
@@ -103,6 +107,9 @@ def test_numbers_are_those_of_the_header(abi: Types) -> None:
         assert abi.enum(name) == expected
     assert abi.enum("policy_who") == {f"WHO_{who.name}": number for who, number in tables.WHO.items()}
     assert abi.enum("policy_effect") == {f"EFFECT_{flag.name}": number for flag, number in tables.EFFECTS.items()}
+    assert abi.enum("policy_signal_extra") == {
+        f"SIGNAL_{name.upper()}": tables.SIGNAL_EXTRA[number] for name, number in names.BESIDE_SIGNALS.items()
+    }
     assert abi.enum("policy_profile_flags") == {
         "PROFILE_TAINTS": tables.PROFILE_TAINTS,
         "PROFILE_COMPLAINS": tables.PROFILE_COMPLAINS,
@@ -192,7 +199,7 @@ def test_objects() -> None:
         _profile(
             "/bin/a",
             _rule(NetObject(NetAccess.CONNECT, None, network=ipaddress.ip_network("10.0.0.0/8"), ports=(80, 90))),
-            _rule(SignalObject(Target(Who.CHILD), frozenset({0, 9, 64})), AUDIT),
+            _rule(SignalObject(Target(Who.CHILD), frozenset({0, 9, 64, 66})), AUDIT),
             _rule(PtraceObject(Target(Who.EXE, "/bin/*"), PtraceAccess.READ)),
             _rule(ProcObject(Target(Who.SELF), READ), ALLOW | AUDIT),
             _rule(CapabilityObject(frozenset({0, 40})), TAINT),
@@ -204,7 +211,7 @@ def test_objects() -> None:
         *(Kind.NET, 0, 1, 8, socket.AF_INET, 0, tables.ANY_PROTOCOL, 80, 90, NetAccess.CONNECT),
         *(0, 0, 0, 1, 0, 0, bytes([10, *[0] * 15])),
     )
-    assert objects[1][:3] == (Kind.SIGNAL, 3, 2) and objects[1][9] == 1 << 8 | 1 << 63 and objects[1][14] == 1
+    assert objects[1][:3] == (Kind.SIGNAL, 3, 2) and objects[1][9] == 1 << 8 | 1 << 63 and objects[1][14] == 1 | 4
     assert objects[2][:3] == (Kind.PTRACE, 4, 1) and objects[2][12] == anywhere
     assert [(found[2], found[9]) for found in objects[3:5]] == [(1, READ | GETATTR), (2, READ)]
     assert objects[5][:3] == (Kind.CAPABILITY, 0, 4) and objects[5][9] == 1 | 1 << 40
@@ -269,7 +276,7 @@ REFUSED = {
     "no effect": (_rule(FileObject("/a", READ), Effect(0)), "does nothing"),
     "bad pattern": (_rule(FileObject("/a[", READ)), "not closed"),
     "bad target": (_rule(SignalObject(Target(Who.EXE, "a"), frozenset({9}))), "must begin with '/'"),
-    "signal 65": (_rule(SignalObject(Target(Who.ANY), frozenset({65}))), "0 (the check) to 64"),
+    "signal 68": (_rule(SignalObject(Target(Who.ANY), frozenset({68}))), "0 (the check) to 67"),
     "capability 64": (_rule(CapabilityObject(frozenset({64}))), "0 to 63"),
     "family and network": (
         _rule(NetObject(NetAccess.CONNECT, socket.AF_INET6, network=ipaddress.ip_network("10.0.0.0/8"))),

@@ -19,7 +19,7 @@ from bpflock.policy.evaluate import (
     Request,
     SignalRequest,
 )
-from bpflock.policy.model import FileAccess, NetAccess, Operation, PtraceAccess, Who
+from bpflock.policy.model import LAST_SIGNAL, FileAccess, NetAccess, Operation, PtraceAccess, Who
 
 _FORMS = {
     "fs": "fs PATH ACCESS [own]",
@@ -97,11 +97,11 @@ def _request(kind: str, words: list[str]) -> Request:
             return _net(words)
         case "signal":
             target, word = words
-            if word == "check" or word.isdigit():
-                number = 0 if word == "check" else int(word)
+            if word.isdigit():
+                number = int(word)
             else:
-                number = _known(word, names.SIGNALS, "signal", "sig")
-            if number > 64 or word == "0":
+                number = _known(word, names.SIGNALS | names.BESIDE_SIGNALS, "signal", "sig")
+            if word.isdigit() and not 1 <= number <= LAST_SIGNAL:
                 raise _WordError(f"no signal has the number {word}", "1 to 64; check is kill(pid, 0)")
             return SignalRequest(_peer(target), number)
         case "ptrace":

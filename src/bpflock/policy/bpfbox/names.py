@@ -4,7 +4,8 @@
 import signal
 import socket
 
-from bpflock.policy.model import FileAccess, NetAccess, Operation, PtraceAccess, Who
+from bpflock.policy.model import CHECK, LIMITS, MEMORY, PRIORITY, FileAccess, NetAccess, Operation, PtraceAccess, Who
+from bpflock.policy.model import SIGNALS as ALL_SIGNALS
 
 _CREATING = FileAccess.CREATE
 
@@ -79,7 +80,6 @@ PROTOCOLS = {
     "mptcp": 262,
 }
 
-CHECK = 0  # kill(pid, 0)
 _HARMLESS = {"SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGWINCH"}
 SIGNALS = {
     name.lower(): int(number)
@@ -88,7 +88,13 @@ SIGNALS = {
 } | {"sigrtmin": 32, "sigrtmax": 64}
 # What ends a process that does not handle it.
 FATAL = frozenset(range(1, 65)) - {int(signal.Signals[name]) for name in _HARMLESS}
-SIGNAL_GROUPS = {"check": frozenset({CHECK}), "fatal": FATAL, "any": frozenset(range(65))}
+# What stands beside signals: done to another process as they are.
+BESIDE_SIGNALS = {"check": CHECK, "limits": LIMITS, "priority": PRIORITY, "memory": MEMORY}
+SIGNAL_GROUPS = {name: frozenset({number}) for name, number in BESIDE_SIGNALS.items()} | {
+    "fatal": FATAL,
+    "any": ALL_SIGNALS,
+}
+SIGNAL_NAMES = {number: name for name, number in (*reversed(SIGNALS.items()), *BESIDE_SIGNALS.items())}
 
 _CAPABILITIES = (
     "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap "

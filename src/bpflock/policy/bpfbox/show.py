@@ -71,8 +71,7 @@ def _signals(signals: frozenset[int]) -> str:
         if signals >= names.SIGNAL_GROUPS[name]:
             rest = _signals(signals - names.SIGNAL_GROUPS[name])
             return f"{name}|{rest}" if rest else name
-    by_number = {number: name for name, number in reversed(names.SIGNALS.items())} | {names.CHECK: "check"}
-    return "|".join(by_number.get(number, str(number)) for number in sorted(signals))
+    return "|".join(names.SIGNAL_NAMES.get(number, str(number)) for number in sorted(signals))
 
 
 def _capabilities(capabilities: frozenset[int]) -> str:

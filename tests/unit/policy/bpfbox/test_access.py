@@ -32,6 +32,7 @@ _CHILD = Peer(b"", frozenset({Who.CHILD}))
         ("signal child sigterm", SignalRequest(_CHILD, 15)),
         ("signal child kill", SignalRequest(_CHILD, 9)),
         ("signal child check", SignalRequest(_CHILD, 0)),
+        ("signal child priority", SignalRequest(_CHILD, 66)),
         ("ptrace child attach", PtraceRequest(_CHILD, PtraceAccess.ATTACH)),
         ("capability cap_setuid", CapabilityRequest(7)),
         ("operation mount", OperationRequest(Operation.MOUNT)),

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Whose act it is that a task is in: its own, or somebody's for whom the kernel acts meanwhile with other credentials. Above all
+ * overlayfs: on its layers it acts as whoever mounted it.
+ *
+ * A task can bring other credentials itself: it registers those that it has with an io_uring, or has a request prepared, and
+ * changes its own. Such a request is done by a thread of the ring, or by the task at the end of whatever system call. And what is
+ * written to cgroup.procs or to binfmt_misc is judged by the credentials with which the file was opened. So of a task that uses
+ * an io_uring, or that writes, only that is somebody else's act which is done with the credentials that an overlay keeps: they
+ * are made for it, and no task has them. access(2) has credentials of its own, too, but gives nothing away besides its answer.
+ */
+#ifndef BPFLOCK_POLICY_INNER_BPF_H
+#define BPFLOCK_POLICY_INNER_BPF_H
+
+#define OVERLAYFS_SUPER_MAGIC 0x794c7630
+#define OVERLAY_WORDS 24 /* of struct ovl_fs: the credentials are among them on every kernel */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct super_block___overlay {
+	unsigned long s_magic;
+	void *s_fs_info;
+};
+struct vfsmount___overlay {
+	struct super_block___overlay *mnt_sb;
+};
+struct path___overlay {
+	struct vfsmount___overlay *mnt;
+};
+struct fs_struct___overlay {
+	struct path___overlay root, pwd;
+};
+struct task_struct___inner {
+	const struct cred *real_cred;
+	const struct cred *cred;
+	unsigned int flags;
+	struct io_uring_task *io_uring;
+	struct fs_struct___overlay *fs;
+};
+#pragma clang attribute pop
+
+static __always_inline bool keeps_creds(struct super_block___overlay *sb, u64 creds)
+{
+	u64 words[OVERLAY_WORDS] = {};
+
+	/* The structure is a module's: without its type, what it points to tells. */
+	if (BPF_CORE_READ(sb, s_magic) != OVERLAYFS_SUPER_MAGIC ||
+	    bpf_probe_read_kernel(words, sizeof(words), BPF_CORE_READ(sb, s_fs_info)))
+		return false;
+	for (u32 i = 0; i < OVERLAY_WORDS; i++)
+		if (words[i] == creds)
+			return true;
+	return false;
+}
+
+/* Whether the task acts as whoever mounted the overlay that its root, or its working directory, is on. */
+__noinline bool policy_acts_as_mounter(void)
+{
+	struct task_struct___inner *task = (void *)bpf_get_current_task_btf();
+	u64 creds = (u64)task->cred;
+
+	return keeps_creds(BPF_CORE_READ(task, fs, root.mnt, mnt_sb), creds) ||
+	       keeps_creds(BPF_CORE_READ(task, fs, pwd.mnt, mnt_sb), creds);
+}
+
+static __always_inline bool is_inner(struct task_struct *current)
+{
+	struct task_struct___inner *task = (void *)current;
+
+	if (likely(task->cred == task->real_cred))
+		return false;
+	if (!(task->flags & PF_IO_WORKER) && !(bpf_core_field_exists(task->io_uring) && task->io_uring) &&
+	    !is_call_to_write(current))
+		return true;
+	return policy_acts_as_mounter();
+}
+
+/* What is asked of whoever works on files. Nobody for whom the kernel acts is asked for another capability. */
+#define CAPABILITIES_ON_FILES                                                                                          \
+	(1ULL << 0 /* chown */ | 1ULL << 1 /* dac_override */ | 1ULL << 2 /* dac_read_search */ | 1ULL << 3 /* fowner */ |      \
+	 1ULL << 4 /* fsetid */ | 1ULL << 9 /* linux_immutable */ | 1ULL << 21 /* sys_admin */ |                                \
+	 1ULL << 24 /* sys_resource */ | 1ULL << 27 /* mknod */ | 1ULL << 31 /* setfcap */)
+
+#endif

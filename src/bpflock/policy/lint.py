@@ -352,7 +352,6 @@ def _list(names: list[str]) -> str:
 
 
 def _not_here(profile: Profile, search: machine.Search) -> Iterator[Finding]:
-    yield from _path_findings(profile.executable, profile.origin, search, "no such executable on this machine")
     for rule in profile.rules:
         match rule.object:
             case FileObject(pattern=pattern, access=access, own=own):

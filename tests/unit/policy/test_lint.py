@@ -204,12 +204,6 @@ def test_patterns_that_match_nothing_here(place: Path) -> None:
     assert _notes(place, FileObject("/proc/nothing", READ)) == []
 
 
-def test_a_missing_executable(place: Path) -> None:
-    (finding,) = _lint(_profile(executable=f"{place}/no"), here=True)
-    assert finding.severity is Severity.NOTE
-    assert "no such executable" in finding.message
-
-
 def test_symbolic_links(place: Path) -> None:
     (place / "real").mkdir()
     (place / "real" / "file").touch()

@@ -86,13 +86,9 @@ def lint_(files: tuple[Path, ...], elsewhere: bool) -> int:
     """
     from bpflock.policy.lint import Severity, lint
 
-    # Built-in rules are for all machines: what is not on this one is no news.
     loaded = _load(files)
-    found = [
-        finding
-        for finding in [*lint(loaded, here=not elsewhere), *(() if elsewhere else _of_machine(loaded))]
-        if finding.severity is not Severity.NOTE or not finding.origin.file.startswith("<")
-    ]
+    found = [*lint(loaded, here=not elsewhere), *(() if elsewhere else _of_machine(loaded))]
+    found.sort(key=lambda finding: finding.origin)
     if app().json:
         print_json(
             [{**_place(f.origin), "severity": f.severity.value, "message": f.message, "hint": f.hint} for f in found]

@@ -11,7 +11,7 @@ from typing import TypeVar
 from lark import Token
 
 from bpflock.errors import BpflockError, nearest_right
-from bpflock.policy.bpfbox import names
+from bpflock.policy.bpfbox import hints, names
 from bpflock.policy.bpfbox.diagnostics import Diagnostic, PolicyError
 from bpflock.policy.bpfbox.syntax import Argument, Block, Call, Directive, Statement, parse, source_line
 from bpflock.policy.model import (
@@ -360,10 +360,11 @@ def _mask(argument: Argument, known: Mapping[str, _Mask], none: _Mask, what: str
 
 
 def _key(token: Token, known: Mapping[str, object], what: str) -> str:
+    hint = hints.of_apparmor(token.strip('"')) if known is names.FILE else ""
     if token.type != "NAME":
-        raise _Fault(token, f"expected an {what}, not {token}", nearest_right(token.strip('"'), known))
+        raise _Fault(token, f"expected an {what}, not {token}", hint or nearest_right(token.strip('"'), known))
     if token.lower() not in known:
-        raise _Fault(token, f"no {what} is called '{token}'", nearest_right(token.lower(), known))
+        raise _Fault(token, f"no {what} is called '{token}'", hint or nearest_right(token.lower(), known))
     return token.lower()
 
 
@@ -431,8 +432,9 @@ def _net(call: Call) -> Iterator[Object]:
     if len(call.arguments) < 2 or call.arguments[0].key is not None:
         raise _Fault(call.name, "net takes a family and an access", _usage(call.name))
     family_words = call.arguments[0].values
-    families: list[int | None] = [_family(value) for value in family_words]
+    families: list[int | None] = [_family(value, call) for value in family_words]
     net = _Net()
+    _not_any_type(call)
     keys: set[str] = set()
     for argument in call.arguments[1:]:
         if argument.key is None:
@@ -464,9 +466,35 @@ def _net(call: Call) -> Iterator[Object]:
         yield NetObject(net.access, family, kind, protocol, network, ports)
 
 
-def _family(token: Token) -> int | None:
+def _not_any_type(call: Call) -> None:
+    """`any` among the accesses is every access. Beside others it was most likely meant for the type."""
+    words = [argument.values for argument in call.arguments[1:] if argument.key is None]
+    accesses = [values for values in words if not all(value.lower() in names.TYPES for value in values)]
+    for values in accesses:
+        for value in values:
+            if value == "any" and len(accesses) > 1:
+                others = [_joined(other) for other in accesses if other is not values]
+                family = _joined(call.arguments[0].values)
+                raise _Fault(
+                    value,
+                    "'any' stands for all accesses, not for any type of socket",
+                    f"for any type, leave the type out: net({', '.join([family, *others])})",
+                )
+
+
+def _joined(values: tuple[Token, ...]) -> str:
+    return "|".join(values)
+
+
+def _family(token: Token, call: Call) -> int | None:
     if token == "any":
         return None
+    others = [_joined(argument.values) for argument in call.arguments[1:] if argument.key is None]
+    if token.lower() in names.PROTOCOLS and token.lower() not in names.FAMILIES:
+        raise _Fault(token, f"'{token}' is a protocol, not an address family", hints.of_protocol(token, others))
+    if token.lower() in names.TYPES and token.lower() not in names.FAMILIES:
+        how = ", ".join(["net(inet|inet6", token.lower(), *others])
+        raise _Fault(token, f"'{token}' is a type of socket, not an address family", f"{how})")
     if token.type == "NUMBER" and int(token) < 64:
         return int(token)
     return _word(token, {**names.FAMILIES, "local": 1}, "address family", "af_")
@@ -496,6 +524,9 @@ def _net_words(argument: Argument, net: _Net) -> None:
 
 def _net_key(key: Token, values: tuple[Token, ...], net: _Net) -> None:
     for value in values:
+        if value == "any" and key in ("type", "protocol"):
+            what = "type of socket" if key == "type" else "protocol"
+            raise _Fault(value, f"no {what} is called 'any'", f"for any, leave '{key}=' out")
         if key == "type":
             net.types.append(_word(value, names.TYPES, "type of socket", "sock_"))
         elif key == "protocol":

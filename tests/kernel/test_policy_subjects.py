@@ -90,7 +90,7 @@ def test_links_are_loaded_for_what_they_point_to(place: Path, cli: Cli) -> None:
         ("usr/bin/bxo", f"{BIN}/bxo does not exist", f"did you mean '{BOX}'?"),
         ("usr/bin/none*", f"no file matches {BIN}/none*", "--allow-missing"),
         ("usr/bin", f"{BIN} is a directory", "/*"),
-        ("open", f"{HERE}/open is not executable", "chmod"),
+        ("open", f"{HERE}/open is not executable", "name the program"),
         ("text", f"{HERE}/text is neither an ELF file nor a script", "a shell reads it"),
         ("bad", f"{HERE}/bad is a script, but its interpreter /no/such cannot run it", ""),
         ("loop", f"{HERE}/loop is a symbolic link that leads to itself", ""),

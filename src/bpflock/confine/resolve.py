@@ -222,12 +222,14 @@ def _found(pattern: str) -> tuple[bool, list[tuple[str, str]], list[_Problem]]:
 
 
 def _require_program(path: bytes, depth: int = 0) -> None:
-    """Raises _Problem if the kernel would not execute it."""
+    """Raises _Problem if the kernel would not execute it. What this user may not look at is taken for a program."""
     shown = os.fsdecode(path)
     try:
         status = Path(shown).stat()
     except (FileNotFoundError, NotADirectoryError):
         raise _missing(Path(shown)) from None
+    except PermissionError:
+        return
     except OSError as error:
         raise _Problem(f"{shown}: {error.strerror}") from None
     if stat.S_ISDIR(status.st_mode):
@@ -235,13 +237,17 @@ def _require_program(path: bytes, depth: int = 0) -> None:
         raise _Problem(f"{shown} is a directory", hint)
     if not stat.S_ISREG(status.st_mode):
         raise _Problem(f"{shown} is not a regular file: it cannot be executed")
-    if not status.st_mode & 0o111:
-        raise _Problem(f"{shown} is not executable", f"chmod +x {shown}, or name the program that it belongs to")
     try:
         with Path(shown).open("rb") as stream:
             begin = stream.read(_LINE)
+    except PermissionError:
+        return
     except OSError as error:
         raise _Problem(f"{shown}: {error.strerror}") from None
+    if not status.st_mode & 0o111:
+        is_program = begin.startswith((b"\x7fELF", b"#!"))
+        hint = f"chmod +x {shown}" if is_program else "name the program that it belongs to"
+        raise _Problem(f"{shown} is not executable", hint)
     if begin.startswith(b"\x7fELF"):
         return
     if begin.startswith(b"#!"):

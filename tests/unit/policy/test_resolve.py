@@ -121,7 +121,9 @@ def test_what_is_no_program(place: Path) -> None:
     assert "not a regular file" in refused("/dev/null")
     file = place / "file"
     file.write_text("#!/bin/sh\n")
-    assert "is not executable" in refused(file)
+    assert f"is not executable (chmod +x {file})" in refused(file)
+    file.write_text("data")
+    assert "is not executable (name the program that it belongs to)" in refused(file)
     assert "is not executable" in refused(f"{place}/f*")
 
 

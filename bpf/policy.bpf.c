@@ -838,3 +838,5 @@ int BPF_PROG(policy_vfs_rename, struct renamedata *data)
 		__sync_fetch_and_add(&policy_versions.renaming, -1);
 	return 0;
 }
+
+#include "policy_status.bpf.h"

@@ -260,6 +260,21 @@ struct {
 	__type(value, u32);
 } policy_renames SEC(".maps");
 
+/* By the number of the profile: what was decided under it, exact; `last` as event times are. User space makes the entries. */
+struct policy_stat {
+	u64 denied;
+	u64 reported; /* and allowed */
+	u64 last;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, u32);
+	__type(value, struct policy_stat);
+} policy_stats SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -1178,6 +1193,16 @@ struct query {
 	u64 object;
 };
 
+static __always_inline void count_by_profile(u32 profile, bool denied)
+{
+	struct policy_stat *stat = bpf_map_lookup_elem(&policy_stats, &profile);
+
+	if (!stat)
+		return;
+	__sync_fetch_and_add(denied ? &stat->denied : &stat->reported, 1);
+	stat->last = bpf_ktime_get_boot_ns();
+}
+
 static __always_inline u32 tell(const struct query *query, struct policy_scratch *scratch, u32 reason, bool has_path)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -1198,6 +1223,7 @@ static __always_inline u32 tell(const struct query *query, struct policy_scratch
 		__sync_fetch_and_add(&counter->denied, 1);
 	else
 		__sync_fetch_and_add(&counter->allowed, 1);
+	count_by_profile(scratch->detail.profile, retval);
 	if (!limit(&access, reason, task->tgid, &repeats, &quiet)) {
 		__sync_fetch_and_add(&counter->limited, 1);
 		return 0;

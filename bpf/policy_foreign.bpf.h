@@ -97,7 +97,7 @@ int BPF_PROG(policy_uring_cmd, struct io_uring_cmd *command, int ret)
 	/* Nothing is kept: the verifier does not trust the file that a command names. */
 	scratch->ns = (u64)BPF_CORE_READ(task, nsproxy, mnt_ns);
 	scratch->profile = subject->profile;
-	walk_descriptor(scratch, file);
+	walk_by_address(scratch, BPF_CORE_READ(file, f_path.dentry), BPF_CORE_READ(file, f_path.mnt));
 	policy_rights_of(scratch);
 	scratch->request.kind = 0;
 	told = policy_judge(subject, scratch, FILE_IOCTL, false, false);

@@ -282,6 +282,7 @@ struct task_struct {
 	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
 	struct signal_struct *signal;
+	int exit_state;
 	int exit_code;
 	u64 self_exec_id;
 	char comm[16];

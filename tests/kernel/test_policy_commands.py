@@ -72,7 +72,9 @@ def test_load_mode_unload(policy: str, cli: Cli, all_locks: Locks) -> None:
     # Another file adds to it; the same one again replaces what it said.
     other = HERE / "other.bpfbox"
     other.write_text('#![profile "/usr/bin/nothing"]\nfs("/a", read)\n')
-    cli("policy", "load", str(other)).check()
+    cli("policy", "load", str(other)).failed(2, f"{other}:1:4: error: /usr/bin/nothing does not exist")
+    assert len(cli("policy", "list", "--json").check().json) == 1
+    cli("policy", "load", "--allow-missing", str(other)).check()
     assert len(cli("policy", "list", "--json").check().json) == 2
     POLICY.write_text(_TEXT + f'fs("{HERE}/closed", read)\n')
     cli("policy", "load", policy).check()

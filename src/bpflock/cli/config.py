@@ -59,6 +59,7 @@ def _values(config: Config) -> dict[str, tuple[object, str]]:
     values["level"] = (config.level or "", config.origins["level"])
     values["debug"] = (config.debug, config.origins["debug"])
     values["remove-bpf-programs"] = (config.remove_bpf_programs, config.origins["remove-bpf-programs"])
+    values["policy-allow-missing"] = (config.policy_allow_missing, config.origins["policy-allow-missing"])
     values["log-format"] = (config.log_format, config.origins["log-format"])
     values["event-buffer"] = (config.event_buffer, config.origins["event-buffer"])
     values["state-dir"] = (str(config.state_dir), config.origins["state-dir"])

@@ -36,6 +36,7 @@ def explain(event: str | None, last: bool, files: tuple[Path, ...], **flags: str
 
     EVENT is one line of 'bpflock events', as logfmt or JSON; '-' reads it from standard input.
     """
+    from bpflock.confine.resolve import links_resolved
     from bpflock.policy.bpfbox.load import DIRECTORY, load
     from bpflock.policy.explain import explain, parse_event
 
@@ -50,7 +51,7 @@ def explain(event: str | None, last: bool, files: tuple[Path, ...], **flags: str
     if keys.get("profile", "").isdigit():
         keys["profile"] = _profile(int(keys["profile"]))
     with refused():
-        text = explain(keys, load(files or [DIRECTORY]))
+        text = explain(keys, links_resolved(load(files or [DIRECTORY])))
         for line in text.splitlines():
             echo(one_line(line))
 

@@ -4,6 +4,7 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ from bpflock.cli.output import echo, one_line, print_json, table
 from bpflock.errors import UsageError
 
 if TYPE_CHECKING:
+    from bpflock.confine.engine import Usage
     from bpflock.confine.functions import Probe
-    from bpflock.confine.policies import Policies
+    from bpflock.confine.policies import InForce, Loaded, Policies
     from bpflock.policy.bpfbox.diagnostics import PolicyError
     from bpflock.policy.evaluate import Subject
     from bpflock.policy.lint import Finding
@@ -84,13 +86,9 @@ def lint_(files: tuple[Path, ...], elsewhere: bool) -> int:
     """
     from bpflock.policy.lint import Severity, lint
 
-    # Built-in rules are for all machines: what is not on this one is no news.
     loaded = _load(files)
-    found = [
-        finding
-        for finding in [*lint(loaded, here=not elsewhere), *(() if elsewhere else _missing_functions(loaded))]
-        if finding.severity is not Severity.NOTE or not finding.origin.file.startswith("<")
-    ]
+    found = [*lint(loaded, here=not elsewhere), *(() if elsewhere else _of_machine(loaded))]
+    found.sort(key=lambda finding: finding.origin)
     if app().json:
         print_json(
             [{**_place(f.origin), "severity": f.severity.value, "message": f.message, "hint": f.hint} for f in found]
@@ -103,6 +101,25 @@ def lint_(files: tuple[Path, ...], elsewhere: bool) -> int:
             if finding.hint:
                 echo(f"    hint: {one_line(finding.hint)}")
     return int(any(finding.severity is not Severity.NOTE for finding in found))
+
+
+def _of_machine(loaded: "PolicySet") -> "list[Finding]":
+    """What the executables and functions on this machine have to do with it."""
+    from bpflock.confine.resolve import inspect
+    from bpflock.policy.lint import Finding, Severity
+    from bpflock.policy.model import PolicySet
+
+    resolved, faults = inspect(loaded)
+    found = [
+        Finding(fault.diagnostic.origin, Severity.NOTE if fault.missing else Severity.ERROR, message, hint)
+        for fault in faults
+        for message, hint in [(fault.diagnostic.message, fault.diagnostic.hint)]
+    ]
+    for one in resolved:
+        if one.named:
+            found.append(Finding(one.profile.origin, Severity.NOTE, f"applies to {one.profile.executable}"))
+        found += [Finding(one.profile.origin, Severity.NOTE, note) for note in one.notes]
+    return [*found, *_missing_functions(PolicySet(tuple(one.profile for one in resolved)))]
 
 
 def _missing_functions(loaded: "PolicySet") -> "Iterator[Finding]":
@@ -208,6 +225,7 @@ def _subject(loaded: "PolicySet", executable: str | None, functions: tuple[str, 
 
 
 def _profile(loaded: "PolicySet", executable: str | None) -> "Profile":
+    from bpflock.confine.resolve import links_resolved
     from bpflock.errors import nearest
     from bpflock.policy.evaluate import profile_of
 
@@ -219,7 +237,9 @@ def _profile(loaded: "PolicySet", executable: str | None) -> "Profile":
     for profile in loaded.profiles:
         if profile.executable == executable:
             return profile
-    found = profile_of(loaded, os.fsencode(executable))
+    found = profile_of(loaded, os.fsencode(executable)) or profile_of(
+        links_resolved(loaded), os.path.realpath(os.fsencode(executable))
+    )
     if found is None:
         known = [profile.executable for profile in loaded.profiles]
         raise UsageError(f"no profile is for {executable}", hint=nearest(executable, known))
@@ -230,40 +250,65 @@ def _profile(loaded: "PolicySet", executable: str | None) -> "Profile":
 
 
 @contextlib.contextmanager
-def policies() -> "Iterator[Policies]":
-    """What is in force in the kernel."""
+def policies(*, allow_missing: bool = False) -> "Iterator[Policies]":
+    """What is in force in the kernel. `allow_missing`: load profiles of executables too that are not there."""
     from bpflock.cli.lock import open_enforcer
     from bpflock.confine.engine import Engine
     from bpflock.confine.policies import Policies
 
     with open_enforcer() as enforcer:
-        yield Policies(Engine(enforcer))
+        yield Policies(Engine(enforcer), allow_missing)
+
+
+ALLOW_MISSING = click.option(
+    "--allow-missing", is_flag=True, help="load profiles whose executable is not on this machine (yet)"
+)
 
 
 @policy.command(
     "load",
     cls=Command,
+    has_json=True,
     examples=[
         ("bpflock policy load nginx.bpfbox", "enforce it, along with what is in force"),
         ("bpflock policy load --only /etc/bpflock/policy.d", "enforce these, and nothing else"),
+        ("bpflock policy load --allow-missing nginx.bpfbox", "before nginx is installed"),
     ],
 )
 @click.option("--only", is_flag=True, help="unload all other profiles in the same step")
+@ALLOW_MISSING
 @_FILES
-def load_(files: tuple[Path, ...], only: bool) -> None:
+def load_(files: tuple[Path, ...], only: bool, allow_missing: bool) -> None:
     """Enforce policies, for processes too that run already; return when they are enforced.
 
     They replace what was loaded from the same files, and profiles for the same executables. If anything is wrong with
     one of them, nothing is changed. The kernel goes on enforcing: to end it, bpflock policy unload.
+
+    The profile of a symbolic link is loaded for the file that it points to. A profile that applies to no program of
+    this machine is an error.
     """
     wanted = _load(files)
-    with policies() as inside:
-        if only:
-            inside.replace(wanted)
-        else:
-            inside.load(wanted)
-    for profile in wanted.profiles:
-        echo(one_line(f"{profile.executable}: {_mode(profile)}"))
+    with policies(allow_missing=allow_missing) as inside, refused():
+        loaded = inside.replace(wanted) if only else inside.load(wanted)
+    if app().json:
+        print_json([_loaded(found) for found in loaded])
+        return
+    for found in loaded:
+        replaces = f" (replaces the profile of {found.replaces.file}:{found.replaces.line})" if found.replaces else ""
+        echo(one_line(f"{found.resolved.names}: {_mode(found.profile)}{replaces}"))
+        for note in found.resolved.notes:
+            echo(f"    {click.style('note', fg='yellow')}: {one_line(note)}")
+
+
+def _loaded(found: "Loaded") -> dict[str, object]:
+    return {
+        "profile": found.profile.executable,
+        "named": found.resolved.named or found.profile.executable,
+        "mode": _mode(found.profile),
+        "origin": str(found.profile.origin),
+        "replaces": str(found.replaces) if found.replaces else None,
+        "notes": list(found.resolved.notes),
+    }
 
 
 def _mode(profile: "Profile") -> str:
@@ -293,38 +338,69 @@ def unload(profiles: tuple[str, ...], everything: bool) -> None:
 
 @policy.command("list", cls=Command, has_json=True, examples=[("bpflock policy list", "which programs are confined?")])
 def list_() -> None:
-    """List the profiles in force.
+    """List the profiles in force: how many processes (and threads) run under each, how many accesses it denied, when it
+    last denied or reported one, and since when it says what it says.
 
     A file that was replaced after its functions were found there is told: rules within them do not count there until
     the policy is loaded again.
     """
     with policies() as inside:
-        found = inside.loaded()
-        functions = {p.executable: inside.functions(p) for p in found}
+        found = inside.status()
+        functions = {f.profile.executable: inside.functions(f.profile) for f in found}
     if app().json:
-        print_json([_listed(p, functions[p.executable]) for p in found])
+        print_json([_listed(f, functions[f.profile.executable]) for f in found])
         return
-    rows = [
-        (p.executable, _mode(p), str(len(p.rules)), str(len(functions[p.executable])), str(p.origin)) for p in found
-    ]
-    for line in table([("profile", "mode", "rules", "functions", "from"), *rows], right=[2, 3]) if rows else []:
-        echo(one_line(line))
+    show_profiles(found, {name: len(probes) for name, probes in functions.items()})
     for path in sorted({f.path for probes in functions.values() for f in probes if not f.current}):
         echo(
             one_line(f"{path} was replaced: rules within its functions do not count before the policy is loaded again")
         )
 
 
-def _listed(profile: "Profile", functions: "tuple[Probe, ...]") -> dict[str, object]:
+def show_profiles(found: "list[InForce]", functions: dict[str, int] | None = None, *, indent: int = 0) -> None:
+    """A table of profiles; those that no task runs under stand out. `functions`: how many each depends on."""
+    rows = [
+        (
+            f.profile.executable,
+            _mode(f.profile),
+            *((str(len(f.profile.rules)), str(functions[f.profile.executable])) if functions is not None else ()),
+            _tasks(f.usage),
+            str(f.usage.denied),
+            _time(f.usage.last),
+            _time(f.since),
+            str(f.profile.origin),
+        )
+        for f in found
+    ]
+    more = ("rules", "functions") if functions is not None else ()
+    header = ("profile", "mode", *more, "tasks", "denied", "last", "since", "from")
+    right = [*range(2, 2 + len(more)), header.index("denied")]
+    lines = table([header, *rows], indent=indent, right=right) if rows else []
+    for line, of in zip(lines, [None, *found], strict=bool(rows)):
+        unused = of is not None and not of.usage.processes
+        echo(click.style(one_line(line), fg="yellow") if unused else one_line(line))
+
+
+def _tasks(usage: "Usage") -> str:
+    processes = len(usage.processes)
+    if not processes:
+        return "no task"
+    return str(processes) if usage.threads == processes else f"{processes} ({usage.threads} threads)"
+
+
+def _time(seconds: float | None) -> str:
+    return "-" if seconds is None else datetime.fromtimestamp(seconds).isoformat(" ", "seconds")
+
+
+def _listed(found: "InForce", functions: "tuple[Probe, ...]") -> dict[str, object]:
+    from bpflock.daemon.report import profile_document
+
     return {
-        "profile": profile.executable,
-        "mode": _mode(profile),
-        "rules": len(profile.rules),
+        **profile_document(found),
         "functions": [
             {"function": f.name, "file": f.path or None, "offset": f.offset, "replaced": not f.current}
             for f in functions
         ],
-        "origin": str(profile.origin),
     }
 
 

@@ -9,6 +9,7 @@ import click
 from bpflock.cli.command import Command, app
 from bpflock.cli.lock import open_enforcer
 from bpflock.cli.output import echo, one_line, print_json, table
+from bpflock.cli.policy import show_profiles
 from bpflock.locks.model import Profile
 
 if TYPE_CHECKING:
@@ -27,19 +28,24 @@ _COLOURS = {Profile.BASELINE: "green", Profile.RESTRICTED: "green", Profile.ALLO
 )
 def status() -> None:
     """Show what is enforced, where each value came from, and what was allowed and denied."""
-    with open_enforcer() as enforcer:
-        locks = enforcer.status()
-    if app().json:
-        from bpflock.daemon.report import status_document  # the daemon's API answers with the same
+    from bpflock.daemon.report import profiles_in_force, status_document
 
-        print_json(status_document(locks))
+    with open_enforcer() as enforcer:
+        locks, profiles = enforcer.status(), profiles_in_force(enforcer)
+    if app().json:
+        print_json(status_document(locks, profiles))  # the daemon's API answers with the same
         return
-    if not locks:
+    if not locks and not profiles:
         echo("nothing is enforced")
     for number, lock in enumerate(locks):
         if number:
             echo()
         _show(lock)
+    if profiles:
+        if locks:
+            echo()
+        echo(f"{click.style('policies', bold=True)}: programs that are confined")
+        show_profiles(profiles, indent=2)
 
 
 def _show(status: "LockStatus") -> None:

@@ -65,6 +65,7 @@ def load(
         level=level,
         debug=parse_switch(merged.word("debug")),
         remove_bpf_programs=parse_switch(merged.word("remove-bpf-programs")),
+        policy_allow_missing=parse_switch(merged.word("policy-allow-missing")),
         log_format=parse_log_format(merged.word("log-format")),
         event_buffer=parse_buffer(merged.word("event-buffer")),
         state_dir=state_dir,

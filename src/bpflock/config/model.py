@@ -45,6 +45,7 @@ class Config:
     level: Level | None
     debug: bool
     remove_bpf_programs: bool
+    policy_allow_missing: bool
     log_format: LogFormat
     event_buffer: int  # bytes, a power of two
     state_dir: Path

@@ -222,6 +222,7 @@ _GENERAL = (
     ),
     _switch("debug", "log what bpflock does, step by step"),
     _switch("remove-bpf-programs", "end all protections when the daemon stops"),
+    _switch("policy-allow-missing", "load policies too whose executable is not on this machine"),
     Option(
         "log-format",
         "how events are written; auto: text on a terminal, else logfmt",

@@ -19,7 +19,7 @@ from bpflock.confine import canary
 from bpflock.confine import functions as probing
 from bpflock.errors import BpflockError
 from bpflock.kernel import host, pins, preemption
-from bpflock.kernel.bpf import Map, Object, attach_pinned, build_of, iterate
+from bpflock.kernel.bpf import Map, Object, attach_pinned, build_of, iterate, iterate_program
 from bpflock.kernel.btf import KernelTypes, ObjectTypes
 from bpflock.locks.enforce import CONFIG_SECTION, Enforcer, cpu_mask
 from bpflock.policy.model import Effect, FileAccess, FileObject, Origin, PolicySet, Profile
@@ -48,6 +48,7 @@ _MAPS = {
     "marked": ".data.marked",
     "stale": "policy_stale",
     "pass": ".data.pass",
+    "stats": "policy_stats",
 }
 # Of these, all are kept or none: what is in them is of the same generations.
 _OF_PATHS = ("labels", "automata", "rights", "objects", "versions", "renames")
@@ -60,6 +61,12 @@ _DESCRIPTORS = "lsm/file_permission"
 # Attached only while a fork may be under way that began before its parent was confined, or while there are taint rules.
 _FORKS = "tp_btf/task_newtask"
 _ON_DEMAND = {_DESCRIPTORS: "descriptors", _FORKS: "forks"}  # pins of the programs: until then, there is only the pin
+# The iterator that lists confined tasks is not attached: it is only pinned.
+_LIST = "policy_list"
+_LIST_PIN = "list"
+_LISTED = struct.Struct("=4I")  # struct policy_listed
+_NUMBER = struct.Struct("=I")
+_STAT = struct.Struct("=3Q")  # struct policy_stat
 _NOTED = struct.Struct("=Q2I")  # struct policy_noted
 _OPENING_SECONDS = 2.0  # how long to wait for opens that the policy before has decided
 _LOOK_AGAIN_SECONDS = 0.01
@@ -110,8 +117,9 @@ def _digest(profile: Profile) -> str:
 @dataclass(frozen=True)
 class State:
     """What is in force: the number of the policy set, the numbers of its profiles and functions, its source (a document
-    that belongs to the caller), which hooks it is on, which functions it has probes on, and digests of the profiles
-    under which the descriptors of all tasks have been looked at, by number."""
+    that belongs to the caller), which hooks it is on, which functions it has probes on, digests of the profiles
+    under which the descriptors of all tasks have been looked at, by number, and since when each profile says what it
+    says, in seconds since the epoch."""
 
     generation: int
     numbering: Numbering
@@ -119,6 +127,7 @@ class State:
     hooks: tuple[str, ...]
     probes: tuple[probing.Probe, ...] = ()
     looked_at: Mapping[int, str] = field(default_factory=dict)
+    since: Mapping[int, float] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         text = json.dumps(
@@ -129,6 +138,7 @@ class State:
                 "hooks": self.hooks,
                 "probes": [astuple(probe) for probe in self.probes],
                 "looked_at": {str(number): digest for number, digest in self.looked_at.items()},
+                "since": {str(number): since for number, since in self.since.items()},
             }
         ).encode()
         content = struct.pack("=Q", len(text)) + text
@@ -141,7 +151,24 @@ class State:
         numbering = Numbering.from_json(found["numbering"])
         probes = tuple(probing.Probe(*fields) for fields in found["probes"])
         looked_at = {int(number): str(digest) for number, digest in found.get("looked_at", {}).items()}
-        return cls(int(found["generation"]), numbering, str(found["source"]), tuple(found["hooks"]), probes, looked_at)
+        since = {int(number): float(time) for number, time in found.get("since", {}).items()}
+        hooks = tuple(found["hooks"])
+        return cls(int(found["generation"]), numbering, str(found["source"]), hooks, probes, looked_at, since)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What there is of a profile: its tasks, by process, how often it denied, how often it allowed and reported, and
+    when it last did either, in seconds since the epoch."""
+
+    processes: Mapping[int, int]  # threads by tgid
+    denied: int = 0
+    reported: int = 0
+    last: float | None = None
+
+    @property
+    def threads(self) -> int:
+        return sum(self.processes.values())
 
 
 def _appends(profile: Profile) -> bool:
@@ -182,6 +209,25 @@ def _read_state() -> State | None:
         return State.from_bytes(pinned.values())
 
 
+def _usage(state: State) -> dict[int, Usage]:
+    base = pins.directory(pins.POLICY)
+    # Programs of an earlier version have neither.
+    if not (base / _LIST_PIN).exists() or not (base / "stats").exists():
+        return {number: Usage({}) for number in state.since}
+    threads: dict[int, dict[int, int]] = {number: {} for number in state.since}
+    for number, _, process, _ in _LISTED.iter_unpack(iterate_program(base / _LIST_PIN)):
+        if number in threads:
+            threads[number][process] = threads[number].get(process, 0) + 1
+    started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    found = {}
+    with Map.open(base / "stats") as stats:
+        for number, processes in threads.items():
+            value = stats.lookup(_NUMBER.pack(number)) or bytes(_STAT.size)
+            denied, reported, last = _STAT.unpack(value)
+            found[number] = Usage(processes, denied, reported, started + last / 1e9 if last else None)
+    return found
+
+
 class Engine:
     """The policy engine in the kernel. Every method finishes what it does: nothing is half applied, and there is no
     moment without the policy that was in force. Methods raise BpflockError."""
@@ -196,6 +242,15 @@ class Engine:
             return None
         with self._enforcer.exclusive():
             return _read_state()
+
+    def usage(self) -> tuple[State | None, dict[int, Usage]]:
+        """What is in force, and what there is of each of its profiles, by number."""
+        host.require_root()
+        if not pins.exists(pins.POLICY):
+            return None, {}
+        with self._enforcer.exclusive():
+            state = _read_state()
+            return state, _usage(state) if state else {}
 
     def load(self, policy: PolicySet, source: str = "") -> Tables:
         """Enforce these profiles and no others, on tasks too that run already. Returns when they are enforced.
@@ -219,6 +274,8 @@ class Engine:
             digests = {numbering.profiles[profile.executable]: _digest(profile) for profile in policy.profiles}
             known = before.looked_at if before else {}
             changed = {number for number, digest in digests.items() if known.get(number) != digest}
+            earlier, now = before.since if before else {}, time.time()
+            since = {number: now if number in changed else earlier.get(number, now) for number in digests}
             tables = compile_policy(policy, numbering, generation, changed)
             probes: dict[probing.Probe, Origin | None]
             if only_less and before:
@@ -235,10 +292,11 @@ class Engine:
                     base = pins.directory(pins.POLICY)
                     # New probes come before the rules that need them, old ones go after.
                     with probing.attached(base, probes):
-                        self._switch(base, tables, State(generation, numbering, source, before.hooks, tuple(probes)))
+                        now_in_force = State(generation, numbering, source, before.hooks, tuple(probes), since=since)
+                        self._switch(base, tables, now_in_force)
                     probing.remove_others(base, tuple(probes))
                 else:
-                    self._load_programs(tables, numbering, source, probes)
+                    self._load_programs(tables, numbering, source, probes, since)
             except BpflockError:
                 self._enforcer.remove_unused_pins()
                 raise
@@ -250,6 +308,7 @@ class Engine:
             if state := _read_state():
                 # Only now: what ends before has another look taken at all of them.
                 self._keep(pins.directory(pins.POLICY), replace(state, looked_at=digests))
+                self._forget_counts(state)
             # New programs are all tried. Those that were there may have been switched off, but only all together.
             self._test(pins.hooks(pins.POLICY) if loaded else hooks)
         return tables
@@ -290,7 +349,12 @@ class Engine:
         return False
 
     def _load_programs(
-        self, tables: Tables, numbering: Numbering, source: str, probes: dict[probing.Probe, Origin | None]
+        self,
+        tables: Tables,
+        numbering: Numbering,
+        source: str,
+        probes: dict[probing.Probe, Origin | None],
+        since: Mapping[int, float],
     ) -> None:
         with Object(pins.POLICY) as program:
             for found in program.programs:
@@ -298,7 +362,7 @@ class Engine:
             config = program.types.struct("bpflock_config").pack(build=program.build, cpu_mask=cpu_mask())
             program.set_constant(CONFIG_SECTION, "config", config)
             hooks = tuple(
-                sorted(found.hook for found in program.programs if found.used and found.hook not in _ON_DEMAND)
+                sorted({found.hook for found in program.programs if found.used and found.hook not in _ON_DEMAND})
             )
             base = pins.directory(pins.POLICY)
             waiting = tuple(hook for hook in _ON_DEMAND if not pins.link_path(base, hook).exists())
@@ -308,12 +372,15 @@ class Engine:
                 for pin, name in _MAPS.items():
                     with program.map(name) as made:
                         made.pin(stage / pin)
-                self._switch(stage, tables, State(tables.generation, numbering, source, hooks, tuple(probes)))
+                state = State(tables.generation, numbering, source, hooks, tuple(probes), since=since)
+                self._switch(stage, tables, state)
                 with probing.attached(stage, probes):
-                    self._enforcer.attach(program, stage, waiting)
+                    self._enforcer.attach(program, stage, (_LIST, *waiting))
                 for found in program.programs:
                     if found.hook in _ON_DEMAND:
                         found.pin(stage / _ON_DEMAND[found.hook])
+                    elif found.name == _LIST:
+                        found.pin(stage / _LIST_PIN)
                 pins.write_origins(stage, {})
             pins.publish(pins.POLICY)
 
@@ -350,9 +417,20 @@ class Engine:
         ):
             with Map.open(base / pin) as outer, Map.table(f"policy_{pin}", size, content) as table:
                 outer.update(slot, struct.pack("=i", table.fd))
+        with Map.open(base / "stats") as stats:
+            for number in state.since:
+                if stats.lookup(_NUMBER.pack(number)) is None:
+                    stats.update(_NUMBER.pack(number), bytes(_STAT.size))
         self._keep(base, state)
         with Map.open(base / "versions") as versions:
             versions.store(0, tables.generation)
+
+    def _forget_counts(self, state: State) -> None:
+        """Of profiles that are not in force any more."""
+        with Map.open(pins.directory(pins.POLICY) / "stats") as stats:
+            for key in list(stats):
+                if _NUMBER.unpack(key)[0] not in state.since:
+                    stats.delete(key)
 
     def _mark(self) -> tuple[bool, bool]:
         """Confine the tasks that run already, and look at the descriptors of all that are confined. A task may fork, or

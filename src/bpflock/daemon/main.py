@@ -14,7 +14,7 @@ from bpflock.config import Config, LogFormat, load
 from bpflock.daemon import peer, plan
 from bpflock.daemon.instance import only_daemon
 from bpflock.daemon.notify import Notifier
-from bpflock.daemon.report import status_document
+from bpflock.daemon.report import profiles_in_force, status_document
 from bpflock.daemon.sessions import SessionKeeper
 from bpflock.daemon.signals import Signals
 from bpflock.daemon.source import EventSource
@@ -137,10 +137,17 @@ class _Daemon:
         from bpflock.policy.bpfbox.load import load as load_policies
 
         policy = load_policies(files)
-        changed = Policies(Engine(self._enforcer)).sync(directory, policy)
-        word = "loaded" if changed else "adopted"
-        names = ", ".join(profile.executable for profile in policy.profiles)
-        self._tell(f"policies {word} from {directory}: {names or 'none'}")
+        loaded = Policies(Engine(self._enforcer), config.policy_allow_missing).sync(directory, policy)
+        word = "adopted" if loaded is None else "loaded"
+        names = [profile.executable for profile in policy.profiles]
+        if loaded is not None:
+            names = [found.resolved.names for found in loaded]
+        self._tell(f"policies {word} from {directory}: {', '.join(names) or 'none'}")
+        for found in loaded or ():
+            if found.replaces:
+                self._tell(f"{found.profile.origin}: replaces the profile of {found.replaces}")
+            for note in found.resolved.notes:
+                self._tell(f"{found.profile.origin}: {note}", Level.WARNING)
 
     def _remember(self) -> None:
         """What is in the kernel now is what should stay there."""
@@ -193,7 +200,7 @@ class _Daemon:
                     self._test_canaries()
             except BpflockError as error:
                 self._tell(_explain(error), Level.ERROR)
-            self._questions.answer(lambda: status_document(self._enforcer.status()))
+            self._questions.answer(lambda: status_document(self._enforcer.status(), profiles_in_force(self._enforcer)))
             if watchdog and watchdog.due():
                 self._notifier.send(WATCHDOG=1)
 

@@ -2,12 +2,46 @@
 """The status for programs, as `bpflock status --json` prints it."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from bpflock.locks.enforce import LockStatus
+from bpflock.kernel import pins
+from bpflock.locks.enforce import Enforcer, LockStatus
+
+if TYPE_CHECKING:
+    from bpflock.confine.policies import InForce
 
 
-def status_document(statuses: Iterable[LockStatus]) -> dict[str, object]:
-    return {"locks": [_lock(status) for status in statuses]}
+def profiles_in_force(enforcer: Enforcer) -> "list[InForce]":
+    """The profiles of the policy engine."""
+    if not pins.exists(pins.POLICY):
+        return []
+    # They take their time to import, and most machines have no policies.
+    from bpflock.confine.engine import Engine
+    from bpflock.confine.policies import Policies
+
+    return Policies(Engine(enforcer)).status()
+
+
+def status_document(statuses: Iterable[LockStatus], profiles: "Iterable[InForce]" = ()) -> dict[str, object]:
+    return {
+        "locks": [_lock(status) for status in statuses],
+        "policies": [profile_document(found) for found in profiles],
+    }
+
+
+def profile_document(found: "InForce") -> dict[str, object]:
+    usage = found.usage
+    return {
+        "profile": found.profile.executable,
+        "mode": "complain" if found.profile.complain else "enforce",
+        "rules": len(found.profile.rules),
+        "tasks": {"processes": len(usage.processes), "threads": usage.threads},
+        "since": found.since,
+        "denied": usage.denied,
+        "reported": usage.reported,
+        "last": usage.last,
+        "origin": str(found.profile.origin),
+    }
 
 
 def _lock(status: LockStatus) -> dict[str, object]:

@@ -71,6 +71,7 @@ ffibuilder.cdef(
     struct bl_member { uint32_t name, type, offset; int64_t value; };
     int bl_map_info(int fd, struct bl_map_info *info);
     int bl_map_create(__u32 type, const char *name, __u32 key_size, __u32 value_size, __u32 entries, __u32 flags);
+    int bl_iterator_link(int program);
     int bl_link_program(int fd, __u32 *id);
     int bl_program_misses(int fd, uint64_t *misses);
     struct bpf_link *bl_attach_uprobe(const struct bpf_program *prog, const char *path, size_t offset, bool returns,
@@ -208,6 +209,11 @@ ffibuilder.set_source(
         LIBBPF_OPTS(bpf_uprobe_opts, opts, .retprobe = returns, .bpf_cookie = cookie);
 
         return bpf_program__attach_uprobe_opts(prog, -1, path, offset, &opts);
+    }
+
+    static int bl_iterator_link(int program)
+    {
+        return bpf_link_create(program, 0, BPF_TRACE_ITER, NULL);
     }
 
     static int bl_link_program(int fd, __u32 *id)

@@ -197,16 +197,34 @@ def iterate(path: Path) -> None:
     if link < 0:
         raise kernel_error(f"cannot open the pinned iterator {path}", link)
     try:
-        fd = lib.bpf_iter_create(link)
-        if fd < 0:
-            raise kernel_error(f"cannot start the iterator {path}", fd)
-        try:
-            while os.read(fd, 4096):
-                pass
-        finally:
-            os.close(fd)
+        _read_iterator(link, path)
     finally:
         os.close(link)
+
+
+def iterate_program(path: Path) -> bytes:
+    """Run the pinned program of an iterator, attached meanwhile only, to its end. What it wrote."""
+    program = lib.bpf_obj_get(os.fsencode(path))
+    if program < 0:
+        raise kernel_error(f"cannot open the pinned program {path}", program)
+    try:
+        link = lib.bl_iterator_link(program)
+        if link < 0:
+            raise kernel_error(f"cannot attach the pinned program {path}", link)
+        try:
+            return _read_iterator(link, path)
+        finally:
+            os.close(link)
+    finally:
+        os.close(program)
+
+
+def _read_iterator(link: int, path: Path) -> bytes:
+    fd = lib.bpf_iter_create(link)
+    if fd < 0:
+        raise kernel_error(f"cannot start the iterator {path}", fd)
+    with os.fdopen(fd, "rb", buffering=0) as stream:
+        return stream.read()
 
 
 def program_of_link(path: Path) -> int | None:

@@ -356,11 +356,11 @@ class Enforcer:
         program.replace(_COUNTERS_SECTION, stack.enter_context(Map.block(pins.COUNTERS, size)))
 
     def attach(self, program: Object, stage: Path, without: tuple[str, ...] = ()) -> None:
-        """Attach all programs but for those on some hooks, and pin their links; then only the pins hold them."""
+        """Attach all programs but for some, by hook or name, and pin their links; then only the pins hold them."""
         with contextlib.ExitStack() as stack:
             cgroup = stack.enter_context(host.root_cgroup()) if _needs_cgroup(program) else None
             for found in program.programs:
-                if not found.used or found.hook in without:
+                if not found.used or found.hook in without or found.name in without:
                     continue
                 link = found.attach(cgroup)
                 stack.callback(link.close)

@@ -85,6 +85,11 @@ def lint(policy: PolicySet, *, here: bool = True) -> list[Finding]:
     return sorted(dict.fromkeys(found), key=lambda finding: finding.origin)
 
 
+def _is_built_in(origin: Origin) -> bool:
+    """Of a rule that `#![use NAME]` brought: nobody can change it, and it is for all machines."""
+    return origin.file.startswith("<")
+
+
 class _Overlaps:
     """Which patterns match the same paths."""
 
@@ -158,6 +163,8 @@ def _without_effect(profile: Profile, overlaps: _Overlaps) -> Iterator[Finding]:
         return sorted(used.values(), key=lambda other: other.origin)
 
     for rule in reversed(profile.rules):
+        if _is_built_in(rule.origin):
+            continue  # what others say too is no mistake of theirs
         by = covered_by(rule)
         if by:
             del left[id(rule)]
@@ -317,10 +324,16 @@ def _writable_code(profile: Profile, overlaps: _Overlaps) -> Iterator[Finding]:
     writing = _allowing(profile, _CHANGES)
     for rule, file in _allowing(profile, FileAccess.EXEC):
         for other, written in writing:
-            if overlaps.meet(file.pattern, written.pattern):
+            if not overlaps.meet(file.pattern, written.pattern):
+                continue
+            if not _is_built_in(rule.origin):
                 where = "this rule itself" if other is rule else str(other.origin)
                 message = f"what may be executed here may also be written ({where}): any program can be put there"
                 yield Finding(rule.origin, Severity.WARNING, message, "name the executables one by one")
+                break
+            if not _is_built_in(other.origin):
+                message = f"what may be written here may also be executed ({rule.origin}): any program can be put there"
+                yield Finding(other.origin, Severity.WARNING, message, "make the pattern narrower")
                 break
 
 
@@ -331,14 +344,15 @@ def _dangerous_profiles(policy: PolicySet, overlaps: _Overlaps) -> Iterator[Find
             met = [other for other in policy.profiles if overlaps.meet(file.pattern, other.executable)]
             if met:
                 names = ["its own executable" if other is profile else other.executable for other in met]
+                origin = profile.origin if _is_built_in(rule.origin) else rule.origin
                 message = f"the program may write or remove executables that have profiles: {_list(names)}"
-                yield Finding(rule.origin, Severity.WARNING, message, "make the pattern narrower")
+                yield Finding(origin, Severity.WARNING, message, "make the pattern narrower")
 
 
 def _interpreters(profile: Profile, matched: dict[str, list[str]]) -> Iterator[Finding]:
     for rule, file in _allowing(profile, FileAccess.EXEC):
         names = matched.get(file.pattern, [])
-        if names and Effect.TRANSITION not in rule.effect:
+        if names and Effect.TRANSITION not in rule.effect and not _is_built_in(rule.origin):
             message = f"allows to execute {_list(names)}: they run any script that may be read"
             yield Finding(rule.origin, Severity.WARNING, message, "give the interpreter a profile, and #[transition]")
 
@@ -352,8 +366,9 @@ def _list(names: list[str]) -> str:
 
 
 def _not_here(profile: Profile, search: machine.Search) -> Iterator[Finding]:
-    yield from _path_findings(profile.executable, profile.origin, search, "no such executable on this machine")
     for rule in profile.rules:
+        if _is_built_in(rule.origin):
+            continue
         match rule.object:
             case FileObject(pattern=pattern, access=access, own=own):
                 creates = own or FileAccess.CREATE in access

@@ -19,15 +19,26 @@ class Search:
         self.left = entries
         self.unreadable = False
 
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was left out since the last search began."""
+        return self.left > 0 and not self.unreadable
+
+    def all(self, pattern: str) -> Iterator[Path]:
+        """All paths that match a pattern, as far as they are found; links among them, and reached through links."""
+        self.unreadable = False
+        for tokens in parse(pattern):
+            yield from self._found(pattern, Path("/"), _components(tokens))
+
     def matches_nothing(self, pattern: str) -> bool:
         """Whether it is certain that nothing matches: neither in a volatile place, nor given up on."""
         self.unreadable = False
         for tokens in parse(pattern):
-            if _prefix(tokens).startswith(_VOLATILE):
+            if prefix(tokens).startswith(_VOLATILE):
                 return False
             for _ in self._found(pattern, Path("/"), _components(tokens)):
                 return False
-        return self.left > 0 and not self.unreadable
+        return self.complete
 
     def _found(self, pattern: str, directory: Path, components: list[Tokens]) -> Iterator[Path]:
         first, *rest = components
@@ -58,22 +69,27 @@ class Search:
         return found
 
     def _below(self, directory: Path) -> Iterator[Path]:
+        """All below a directory; not in volatile places, unless the directory is in one."""
         for path in self._entries(directory):
             yield path
-            if path.is_dir() and not path.is_symlink() and not (os.fsencode(path) + b"/").startswith(_VOLATILE):
+            if path.is_dir() and not path.is_symlink() and (not _is_volatile(path) or _is_volatile(directory)):
                 yield from self._below(path)
+
+
+def _is_volatile(path: Path) -> bool:
+    return (os.fsencode(path) + b"/").startswith(_VOLATILE)
 
 
 def through_links(pattern: str) -> Iterator[tuple[str, str]]:
     """The first symbolic link on the way to each path that a pattern begins with, and what the pattern should be."""
     for tokens in parse(pattern):
-        prefix = _prefix(tokens)
-        if prefix.startswith((b"/proc/", b"/dev/")):
+        begin = prefix(tokens)
+        if begin.startswith((b"/proc/", b"/dev/")):
             continue  # self, fd: links that depend on who looks
-        whole = Path(os.fsdecode(prefix or b"/"))
+        whole = Path(os.fsdecode(begin or b"/"))
         link = next((path for path in (*reversed(whole.parents), whole) if path.is_symlink()), None)
         if link is not None:
-            rest = "" if len(prefix) == len(tokens) else "/…"
+            rest = "" if len(begin) == len(tokens) else "/…"
             yield str(link), f"{os.path.realpath(whole)}{rest}"
 
 
@@ -103,7 +119,7 @@ def _literal(component: Tokens) -> bytes | None:
     return bytes(literal) if len(literal) == len(component) else None
 
 
-def _prefix(tokens: Tokens) -> bytes:
+def prefix(tokens: Tokens) -> bytes:
     """The whole components at the beginning without wildcards."""
     found = b""
     for component in _components(tokens):

@@ -264,6 +264,27 @@ def escape(path: str) -> str:
     return re.sub(r"[\\*?\[\]{},]", r"\\\g<0>", path)
 
 
+def written(tokens: Tokens) -> str:
+    """The pattern of one expansion, or of a part of it."""
+    found: list[bytes] = []
+    for token in tokens:
+        match token:
+            case Glob():
+                found.append(token.value.encode())
+            case Chars():
+                found.append(b"?" if token == ANY else _class(token))
+            case _:
+                found.append(rb"\%c" % token if token in rb"\*?[]{}," else bytes([token]))
+    return b"".join(found).decode()
+
+
+def _class(chars: Chars) -> bytes:
+    escaped = b"".join(
+        rb"\%c" % member if member in rb"\]^!-[" else bytes([member]) for member in sorted(chars.bytes - {SLASH})
+    )
+    return b"[" + b"!" * chars.negated + escaped + b"]"
+
+
 def matches(pattern: str, path: bytes) -> bool:
     """Whether a pattern matches a path in full, without '/' at its end.
 

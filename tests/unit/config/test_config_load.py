@@ -68,6 +68,7 @@ _VALUES = {
     "level": "restricted",
     "debug": "yes",
     "remove-bpf-programs": "on",
+    "policy-allow-missing": "yes",
     "log-format": "json",
     "event-buffer": "2M",
     "state-dir": "/srv/state",

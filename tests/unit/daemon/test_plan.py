@@ -18,7 +18,7 @@ def config(**configured: LockConfig) -> Config:
         for name, lock in LOCKS.items()
     }
     somewhere = Path("/x")
-    return Config(None, False, False, LogFormat.AUTO, 1 << 20, somewhere, somewhere, somewhere, locks)
+    return Config(None, False, False, False, LogFormat.AUTO, 1 << 20, somewhere, somewhere, somewhere, locks)
 
 
 def wants(profile: Profile, block: tuple[str, ...] = (), allow: tuple[str, ...] = ()) -> LockConfig:

@@ -52,5 +52,6 @@ def test_the_document_for_programs() -> None:
                 "hooks": ["lsm/locked_down"],
                 "counters": [{"operation": "msr", "allowed": 0, "denied": 4, "limited": 3, "dropped": 0}],
             }
-        ]
+        ],
+        "policies": [],
     }

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bpflock.policy.bpfbox.load import parse
+from bpflock.policy.bpfbox.lower import ABSTRACTIONS
 from bpflock.policy.lint import Finding, Severity, lint
 from bpflock.policy.model import (
     CapabilityObject,
@@ -204,12 +206,6 @@ def test_patterns_that_match_nothing_here(place: Path) -> None:
     assert _notes(place, FileObject("/proc/nothing", READ)) == []
 
 
-def test_a_missing_executable(place: Path) -> None:
-    (finding,) = _lint(_profile(executable=f"{place}/no"), here=True)
-    assert finding.severity is Severity.NOTE
-    assert "no such executable" in finding.message
-
-
 def test_symbolic_links(place: Path) -> None:
     (place / "real").mkdir()
     (place / "real" / "file").touch()
@@ -236,3 +232,26 @@ def test_a_large_directory_is_given_up_on(place: Path, monkeypatch: pytest.Monke
         (place / f"f{number}").touch()
     assert machine.Search(entries=100).matches_nothing(f"{place}/x*")
     assert not machine.Search(entries=5).matches_nothing(f"{place}/x*")
+
+
+_SETS = sorted(path.stem for path in ABSTRACTIONS.glob("*.bpfbox"))
+
+
+@pytest.mark.parametrize("name", _SETS)
+def test_built_in_rules_are_no_mistakes_of_the_user(name: str) -> None:
+    policy = PolicySet(parse(f'#![profile "/srv/x"]\n#![use base]\n#![use names]\n#![use {name}]\n', "p"))
+    assert lint(policy, here=True) == []
+
+
+def test_what_the_user_does_to_built_in_rules_is_told_at_the_users_rule() -> None:
+    text = """#![profile "/usr/lib/x/x.so"]
+#![use base]
+fs("/usr/lib/x/**", write)
+fs("/etc/localtime", read)
+"""
+    found = lint(PolicySet(parse(text, "p")), here=False)
+    assert [(f.origin.line, f.message.partition(" (")[0]) for f in found] == [
+        (3, "the program may write or remove executables that have profiles: its own executable"),
+        (3, "what may be written here may also be executed"),
+        (4, "has no effect: said already by <base>:12:1"),
+    ]

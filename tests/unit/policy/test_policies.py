@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bpflock.confine.engine import State
+from bpflock.confine.engine import State, Usage
 from bpflock.confine.functions import Probe, kept
 from bpflock.confine.policies import Policies, pack, unpack
 from bpflock.errors import UsageError
@@ -27,7 +27,12 @@ class FakeEngine:
 
     def update(self, change: Callable[[State | None], tuple[PolicySet, str]], *, only_less: bool = False) -> None:
         self.policy, source = change(self.in_force)
-        self.in_force = State(1, Numbering(), source, ())
+        numbering = Numbering()
+        numbering.extend(self.policy)
+        self.in_force = State(1, numbering, source, ())
+
+    def usage(self) -> tuple[State | None, dict[int, Usage]]:
+        return self.in_force, {1: Usage({7: 1, 9: 3}, denied=2, last=5.0)}
 
     def unload(self) -> bool:
         was, self.in_force = self.in_force, None
@@ -40,7 +45,7 @@ def policy(file: str, *executables: str) -> PolicySet:
 
 @pytest.fixture
 def policies() -> Policies:
-    return Policies(FakeEngine())  # type: ignore[arg-type]
+    return Policies(FakeEngine(), allow_missing=True)  # type: ignore[arg-type]
 
 
 def names(policies: Policies) -> list[str]:
@@ -67,6 +72,43 @@ def test_loading(policies: Policies) -> None:
     assert [str(p.origin) for p in policies.loaded()] == ["one:1:4", "three:1:4"]
     policies.replace(policy("four", "/d"))
     assert names(policies) == ["/d"]
+
+
+def test_what_is_replaced_is_told(policies: Policies) -> None:
+    assert [found.replaces for found in policies.load(policy("one", "/a", "/b"))] == [None, None]
+    assert [found.replaces for found in policies.load(policy("one", "/a", "/b"))] == [None, None]
+    assert [found.replaces for found in policies.load(policy("two", "/c", "/b"))] == [None, Origin("one", 3, 4)]
+    (found,) = policies.replace(policy("three", "/c"))
+    assert found.replaces == Origin("two", 1, 4)
+
+
+def test_status(policies: Policies) -> None:
+    assert policies.status() == []
+    policies.load(policy("one", "/a", "/b"))
+    first, second = policies.status()
+    assert (first.profile.executable, first.usage.threads, first.usage.denied) == ("/a", 4, 2)
+    assert (second.profile.executable, second.usage.threads, second.since) == ("/b", 0, None)
+    assert policies.processes(["/a", "/b", "/c"]) == [7, 9]
+    assert policies.processes(["/b"]) == []
+
+
+def test_links_are_loaded_for_what_they_point_to(tmp_path: Path) -> None:
+    policies = Policies(FakeEngine())  # type: ignore[arg-type]
+    tmp_path = tmp_path.resolve()
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_text("#!/bin/sh\n")
+    real.chmod(0o755)
+    link.symlink_to("real")
+    (found,) = policies.load(policy("one", str(link)))
+    assert found.resolved.names == f"{link} -> {real}"
+    assert names(policies) == [str(real)]
+    (found,) = policies.load(policy("two", str(real)))
+    assert found.replaces == Origin("one", 1, 4)
+    assert policies.sync(Path("/d"), policy("/d/p", str(link))) is not None
+    assert policies.sync(Path("/d"), policy("/d/p", str(link))) is None
+    policies.set_mode(str(link), complain=True)
+    policies.unload([str(link)])
+    assert names(policies) == []
 
 
 def test_adding_refuses_what_is_there(policies: Policies) -> None:
@@ -99,12 +141,12 @@ def test_unloading_and_modes(policies: Policies) -> None:
 def test_a_directory_is_followed(policies: Policies) -> None:
     directory = Path("/etc/d")
     policies.load(policy("/elsewhere/p", "/x"))
-    assert policies.sync(directory, policy("/etc/d/one", "/a", "/b"))
-    assert not policies.sync(directory, policy("/etc/d/one", "/a", "/b"))
+    assert policies.sync(directory, policy("/etc/d/one", "/a", "/b")) is not None
+    assert policies.sync(directory, policy("/etc/d/one", "/a", "/b")) is None
     assert names(policies) == ["/x", "/a", "/b"]
-    assert policies.sync(directory, policy("/etc/d/two", "/a"))
+    assert policies.sync(directory, policy("/etc/d/two", "/a")) is not None
     assert names(policies) == ["/x", "/a"]
-    assert policies.sync(directory, PolicySet())
+    assert policies.sync(directory, PolicySet()) is not None
     assert names(policies) == ["/x"]
 
 
@@ -112,19 +154,19 @@ def test_a_directory_is_loaded_again_when_a_probed_file_was_replaced(policies: P
     binary = tmp_path / "binary"
     binary.write_text("one")
     wanted = policy(str(tmp_path / "p.bpfbox"), "/a")
-    assert policies.sync(tmp_path, wanted)
+    assert policies.sync(tmp_path, wanted) is not None
     engine = policies.engine
     assert isinstance(engine, FakeEngine) and engine.in_force
     probe = Probe(1, 1, "f", str(binary), 16, identity(binary.stat()))
     engine.in_force = State.from_bytes(replace(engine.in_force, probes=(probe,)).to_bytes())
     assert engine.in_force.probes == (probe,)
-    assert not policies.sync(tmp_path, wanted)
+    assert policies.sync(tmp_path, wanted) is None
     (tmp_path / "new").write_text("two")
     (tmp_path / "new").rename(binary)
-    assert policies.sync(tmp_path, wanted)
+    assert policies.sync(tmp_path, wanted) is not None
     binary.unlink()
     engine.in_force = replace(engine.in_force, probes=(probe,))
-    assert policies.sync(tmp_path, wanted)
+    assert policies.sync(tmp_path, wanted) is not None
 
 
 def test_probes_that_a_part_of_the_policy_needs() -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TypeVar
 
-from bpflock.errors import UsageError, nearest
+from bpflock.errors import UsageError, nearest_right
 from bpflock.policy.bpfbox import names
 from bpflock.policy.evaluate import (
     CapabilityRequest,
@@ -45,7 +45,7 @@ def parse_access(text: str) -> Request:
     """One access. Accesses of files may be several at once: `read|write`. Raises UsageError."""
     kind, *words = text.split() or [""]
     if kind not in _FORMS:
-        raise UsageError(f"access '{text}': no kind of access is called '{kind}'", hint=nearest(kind, _FORMS))
+        raise UsageError(f"access '{text}': no kind of access is called '{kind}'", hint=nearest_right(kind, _FORMS))
     try:
         return _request(kind, words)
     except _WordError as error:
@@ -64,7 +64,7 @@ def _known(word: str, known: Mapping[str, _Value], what: str, prefix: str = "") 
     name = word.lower()
     found = known.get(name, known.get(prefix + name if prefix == "sig" else name.removeprefix(prefix)))
     if found is None:
-        raise _WordError(f"no {what} is called '{word}'", nearest(name, known))
+        raise _WordError(f"no {what} is called '{word}'", nearest_right(name, known))
     return found
 
 

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from lark import Token
 
-from bpflock.errors import BpflockError, nearest
-from bpflock.policy.bpfbox import names
+from bpflock.errors import BpflockError, nearest_right
+from bpflock.policy.bpfbox import hints, names
 from bpflock.policy.bpfbox.diagnostics import Diagnostic, PolicyError
 from bpflock.policy.bpfbox.syntax import Argument, Block, Call, Directive, Statement, parse, source_line
 from bpflock.policy.model import (
@@ -143,7 +143,7 @@ class Lowering:
     def _header(self, header: Directive) -> None:
         name, arguments = header.name, header.arguments
         if name not in names.HEADERS:
-            hint = nearest(name, names.HEADERS)
+            hint = nearest_right(name, names.HEADERS)
             if name in names.DIRECTIVES:
                 hint = f"{names.DIRECTIVES[name]} is a directive, without '!'"
             raise _Fault(name, f"no header is called '{name}'", hint)
@@ -183,7 +183,7 @@ class Lowering:
             path = ABSTRACTIONS / f"{token}.bpfbox"
             if not path.is_file():
                 known = sorted(found.stem for found in ABSTRACTIONS.glob("*.bpfbox"))
-                raise _Fault(token, f"no built-in rules are called '{token}'", nearest(token, known))
+                raise _Fault(token, f"no built-in rules are called '{token}'", nearest_right(token, known))
             return path
         source = self._sources[-1]
         if source.path is None:
@@ -230,7 +230,7 @@ class Lowering:
     def _directive(self, directive: Directive, context: _Context) -> _Context:
         name, arguments = directive.name, directive.arguments
         if name not in names.DIRECTIVES:
-            hint = nearest(name, names.DIRECTIVES)
+            hint = nearest_right(name, names.DIRECTIVES)
             if name in names.HEADERS:
                 hint = f"{names.HEADERS[name]} is a header, with '!'"
             raise _Fault(name, f"no directive is called '{name}'", hint)
@@ -256,7 +256,7 @@ class Lowering:
     def _objects(self, call: Call, context: _Context) -> Iterator[Object]:
         name = call.name
         if name not in names.RULES:
-            hint = nearest(name, names.RULES)
+            hint = nearest_right(name, names.RULES)
             if name in names.DIRECTIVES:
                 hint = f"a directive is written {names.DIRECTIVES[name]}"
             raise _Fault(name, f"no rule is called '{name}'", hint)
@@ -346,10 +346,10 @@ def _pattern(token: Token) -> str:
 def _word(token: Token, known: Mapping[str, int], what: str, prefix: str = "") -> int:
     name = token.lower()
     if token.type == "STRING":
-        raise _Fault(token, f"expected a {what}, not a string", nearest(token[1:-1], known))
+        raise _Fault(token, f"expected a {what}, not a string", nearest_right(token[1:-1], known))
     found = known.get(name, known.get(name.removeprefix(prefix)) if prefix else None)
     if found is None:
-        raise _Fault(token, f"no {what} is called '{token}'", nearest(name, known))
+        raise _Fault(token, f"no {what} is called '{token}'", nearest_right(name, known))
     return found
 
 
@@ -360,10 +360,11 @@ def _mask(argument: Argument, known: Mapping[str, _Mask], none: _Mask, what: str
 
 
 def _key(token: Token, known: Mapping[str, object], what: str) -> str:
+    hint = hints.of_apparmor(token.strip('"')) if known is names.FILE else ""
     if token.type != "NAME":
-        raise _Fault(token, f"expected an {what}, not {token}", nearest(token.strip('"'), known))
+        raise _Fault(token, f"expected an {what}, not {token}", hint or nearest_right(token.strip('"'), known))
     if token.lower() not in known:
-        raise _Fault(token, f"no {what} is called '{token}'", nearest(token.lower(), known))
+        raise _Fault(token, f"no {what} is called '{token}'", hint or nearest_right(token.lower(), known))
     return token.lower()
 
 
@@ -374,7 +375,7 @@ def _targets(argument: Argument) -> Iterator[Target]:
         elif value.lower() in names.WHO:
             yield Target(names.WHO[value.lower()])
         else:
-            hint = f'{nearest(value.lower(), names.WHO)}; an executable is written "/path"'
+            hint = f'{nearest_right(value.lower(), names.WHO)}; an executable is written "/path"'
             raise _Fault(value, f"'{value}' is no process", hint)
 
 
@@ -388,7 +389,9 @@ def _signal(token: Token) -> frozenset[int]:
         return names.SIGNAL_GROUPS[name]
     number = names.SIGNALS.get(name, names.SIGNALS.get(f"sig{name}"))
     if number is None:
-        raise _Fault(token, f"no signal is called '{token}'", nearest(name, [*names.SIGNALS, *names.SIGNAL_GROUPS]))
+        raise _Fault(
+            token, f"no signal is called '{token}'", nearest_right(name, [*names.SIGNALS, *names.SIGNAL_GROUPS])
+        )
     return frozenset({number})
 
 
@@ -429,15 +432,16 @@ def _net(call: Call) -> Iterator[Object]:
     if len(call.arguments) < 2 or call.arguments[0].key is not None:
         raise _Fault(call.name, "net takes a family and an access", _usage(call.name))
     family_words = call.arguments[0].values
-    families: list[int | None] = [_family(value) for value in family_words]
+    families: list[int | None] = [_family(value, call) for value in family_words]
     net = _Net()
+    _not_any_type(call)
     keys: set[str] = set()
     for argument in call.arguments[1:]:
         if argument.key is None:
             _net_words(argument, net)
             continue
         if argument.key not in _NET_KEYS:
-            raise _Fault(argument.key, f"net has no '{argument.key}='", nearest(argument.key, _NET_KEYS))
+            raise _Fault(argument.key, f"net has no '{argument.key}='", nearest_right(argument.key, _NET_KEYS))
         if argument.key in keys or ({"to", "at"} <= {*keys, str(argument.key)}):
             raise _Fault(
                 argument.key,
@@ -462,9 +466,35 @@ def _net(call: Call) -> Iterator[Object]:
         yield NetObject(net.access, family, kind, protocol, network, ports)
 
 
-def _family(token: Token) -> int | None:
+def _not_any_type(call: Call) -> None:
+    """`any` among the accesses is every access. Beside others it was most likely meant for the type."""
+    words = [argument.values for argument in call.arguments[1:] if argument.key is None]
+    accesses = [values for values in words if not all(value.lower() in names.TYPES for value in values)]
+    for values in accesses:
+        for value in values:
+            if value == "any" and len(accesses) > 1:
+                others = [_joined(other) for other in accesses if other is not values]
+                family = _joined(call.arguments[0].values)
+                raise _Fault(
+                    value,
+                    "'any' stands for all accesses, not for any type of socket",
+                    f"for any type, leave the type out: net({', '.join([family, *others])})",
+                )
+
+
+def _joined(values: tuple[Token, ...]) -> str:
+    return "|".join(values)
+
+
+def _family(token: Token, call: Call) -> int | None:
     if token == "any":
         return None
+    others = [_joined(argument.values) for argument in call.arguments[1:] if argument.key is None]
+    if token.lower() in names.PROTOCOLS and token.lower() not in names.FAMILIES:
+        raise _Fault(token, f"'{token}' is a protocol, not an address family", hints.of_protocol(token, others))
+    if token.lower() in names.TYPES and token.lower() not in names.FAMILIES:
+        how = ", ".join(["net(inet|inet6", token.lower(), *others])
+        raise _Fault(token, f"'{token}' is a type of socket, not an address family", f"{how})")
     if token.type == "NUMBER" and int(token) < 64:
         return int(token)
     return _word(token, {**names.FAMILIES, "local": 1}, "address family", "af_")
@@ -484,7 +514,9 @@ def _net_words(argument: Argument, net: _Net) -> None:
             raise _Fault(value, "a port needs port=", f"port={value}")
         if value.lower() not in names.NET:
             known = [*names.NET, *names.TYPES]
-            raise _Fault(value, f"no access and no type of socket is called '{value}'", nearest(value.lower(), known))
+            raise _Fault(
+                value, f"no access and no type of socket is called '{value}'", nearest_right(value.lower(), known)
+            )
         access = names.NET[value.lower()]
         net.words[access] = value
         net.access |= access
@@ -492,6 +524,9 @@ def _net_words(argument: Argument, net: _Net) -> None:
 
 def _net_key(key: Token, values: tuple[Token, ...], net: _Net) -> None:
     for value in values:
+        if value == "any" and key in ("type", "protocol"):
+            what = "type of socket" if key == "type" else "protocol"
+            raise _Fault(value, f"no {what} is called 'any'", f"for any, leave '{key}=' out")
         if key == "type":
             net.types.append(_word(value, names.TYPES, "type of socket", "sock_"))
         elif key == "protocol":

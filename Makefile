@@ -5,6 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 KERNEL ?= 6.1
+FUZZ_SECONDS ?= 60
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -23,7 +24,7 @@ ATTACK := build/attack
 CHECKED := $(wildcard src/bpflock vm bench tests)
 LSM := /sys/kernel/security/lsm
 
-.PHONY: help build run test lint unit kernel-test image-test bench man container wheel deb clean
+.PHONY: help build run test lint unit fuzz kernel-test image-test bench man container wheel deb clean
 
 help: ## list the targets
 	@sed -En 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -104,6 +105,9 @@ image-test: build ## tests under systemd and with containers, in a virtual machi
 	@$(MAKE) -s deb
 	@$(BIN)/python -m vm.suite --image $(if $(FORCE),--force) \
 		$(if $(filter command environment,$(firstword $(origin KERNEL))),--kernel $(KERNEL)) -- $(TESTS)
+
+fuzz: build ## look for inputs that break something, for FUZZ_SECONDS each
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(SEED),--seed $(SEED)) $(TARGETS)
 
 bench: build ## what the hooks cost, in instructions
 	@scripts/setup vm bench

@@ -27,5 +27,7 @@ def test_the_seeds_are_understood() -> None:
     seeds = readers.seeds()
     State.from_bytes(seeds["state"][0])
     Numbering.from_json(seeds["numbering"][0].decode())
-    assert len(readers._decoder().decode(seeds["events"][0])) == 8
-    assert readers._decoder().malformed == 0
+    decoder = readers._decoder()
+    before = decoder.malformed
+    assert len(decoder.decode(seeds["events"][0])) == 8
+    assert decoder.malformed == before

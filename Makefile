@@ -30,6 +30,7 @@ help: ## list the targets
 	@sed -En 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 	@echo
 	@echo 'KERNEL=6.1|6.12|newest|5.10 chooses the kernel of run, bench and kernel-test;'
+	@echo 'FUZZ_SECONDS=600 SEED=7 TARGETS="language kernel" are for fuzz.'
 	@echo 'TESTS="-k kimglock" passes arguments to pytest.'
 	@echo 'Kernel tests that passed run again when something has changed, or with FORCE=1.'
 
@@ -107,7 +108,8 @@ image-test: build ## tests under systemd and with containers, in a virtual machi
 		$(if $(filter command environment,$(firstword $(origin KERNEL))),--kernel $(KERNEL)) -- $(TESTS)
 
 fuzz: build ## look for inputs that break something, for FUZZ_SECONDS each
-	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(SEED),--seed $(SEED)) $(TARGETS)
+	@scripts/setup vm test
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --kernel $(KERNEL) $(if $(SEED),--seed $(SEED)) $(TARGETS)
 
 bench: build ## what the hooks cost, in instructions
 	@scripts/setup vm bench

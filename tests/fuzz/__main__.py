@@ -2,6 +2,7 @@
 """Look for inputs that break what holds for all inputs: `make fuzz`.
 
     python -m tests.fuzz                          all targets, a minute each
+    python -m tests.fuzz kernel                   only the decisions of a kernel, in a virtual machine
     python -m tests.fuzz --seconds 600 language   ten minutes of one
     python -m tests.fuzz --seed 7                 the same inputs again, as far as the time reaches
 
@@ -22,6 +23,9 @@ WHERE = Path("build/fuzz")
 _GRAMMAR = "grammar"
 _LANGUAGE = "language"
 _READERS = ("numbering", "state", "state_text", "events", "tables")
+_KERNEL = "kernel"
+_KERNEL_TESTS = ("tests/kernel/test_policy_generated.py", "tests/kernel/test_policy_generated_objects.py")
+_BOOT_SECONDS = 1200  # and to load policies before the time begins
 _EXAMPLES_A_SECOND = 10  # of hypothesis, each of four tests
 _MEGABYTES = 2048
 _SECONDS_FOR_ONE = 60
@@ -33,17 +37,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("--seconds", type=int, default=60, help="for each target (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=random.randrange(1, 1 << 31), help="to repeat a run")
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"{_GRAMMAR}, {_LANGUAGE}, {', '.join(_READERS)}")
+    parser.add_argument("--kernel", default="6.1", help="for the target kernel (default: %(default)s)")
+    known = (_GRAMMAR, _LANGUAGE, *_READERS, _KERNEL)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(known))
     options = parser.parse_args()
-    targets: list[str] = options.targets or [_GRAMMAR, _LANGUAGE, *_READERS]
-    if unknown := set(targets) - {_GRAMMAR, _LANGUAGE, *_READERS}:
+    targets: list[str] = options.targets or [*known]
+    if unknown := set(targets) - {*known}:
         parser.error(f"no target is called {', '.join(sorted(unknown))}")
     if not importlib.util.find_spec("atheris"):
         _say("atheris is not installed (it has no package for this Python or machine): bytes are changed at random")
     found = []
     for target in targets:
         _say(f"{target}: {options.seconds} s, SEED={options.seed}")
-        if not _run(target, options.seconds, options.seed):
+        if target == _KERNEL:
+            passed = _in_kernel(options.kernel, options.seconds, options.seed)
+        else:
+            passed = _run(target, options.seconds, options.seed)
+        if not passed:
             found.append(target)
     if found:
         _say(f"found something: {', '.join(found)}; the same again: SEED={options.seed}, inputs in {WHERE}/")
@@ -89,6 +99,15 @@ def _under_atheris(target: str, seconds: int, seed: int) -> bool:
                 sys.stdout.write(line)
                 sys.stdout.flush()
     return process.returncode == 0
+
+
+def _in_kernel(kernel: str, seconds: int, seed: int) -> bool:
+    """Generated policies and accesses, half of the time files and half of it all else, after the same seed."""
+    command = [sys.executable, "-m", "vm", "run", "--kernel", kernel, "--timeout", str(seconds + _BOOT_SECONDS)]
+    for name, value in (("BPFLOCK_FUZZ_SECONDS", max(1, seconds // 2)), ("BPFLOCK_FUZZ_SEED", seed)):
+        command += ["--env", f"{name}={value}"]
+    command += ["--", sys.executable, "-m", "pytest", "-v", "-x", "-p", "no:cacheprovider", *_KERNEL_TESTS]
+    return subprocess.run(command, check=False).returncode == 0
 
 
 def _at_random(target: str, seconds: int, seed: int) -> bool:

@@ -5,6 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 KERNEL ?= 6.1
+FUZZ_SECONDS ?= 60
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -26,12 +27,13 @@ LSM := /sys/kernel/security/lsm
 # The kernel that was asked for, or nothing.
 CHOSEN = $(if $(filter command environment,$(firstword $(origin KERNEL))),--kernel $(KERNEL))
 
-.PHONY: help build run test lint unit kernel-test image-test redteam bench man container wheel deb clean
+.PHONY: help build run test lint unit fuzz kernel-test image-test redteam bench man container wheel deb clean
 
 help: ## list the targets
 	@sed -En 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 	@echo
 	@echo 'KERNEL=6.1|6.12|newest|5.10 chooses the kernel of run, bench, kernel-test and redteam;'
+	@echo 'FUZZ_SECONDS=600 SEED=7 TARGETS="language kernel" are for fuzz.'
 	@echo 'TESTS="-k kimglock" passes arguments to pytest.'
 	@echo 'Kernel tests that passed run again when something has changed, or with FORCE=1.'
 
@@ -114,6 +116,10 @@ redteam: build ## attacks on confined programs, as a table; JSON=1 for JSON
 	$(BIN)/python -m vm.suite $$kernels -- -m redteam >&2 || status=1; \
 	$(BIN)/python -m tests.redteam_table $$kernels $(if $(JSON),--json) || status=1; \
 	exit $$status
+
+fuzz: build ## look for inputs that break something, for FUZZ_SECONDS each
+	@scripts/setup vm test
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --kernel $(KERNEL) $(if $(SEED),--seed $(SEED)) $(TARGETS)
 
 bench: build ## what the hooks cost, in instructions
 	@scripts/setup vm bench

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of a policy set, read step by step as bpf/policy.h says, without a look at the policies."""
+"""The tables of a policy set, read step by step as bpf/policy.h says, without a look at the policies.
+
+Tables that lead out of themselves raise Damaged.
+"""
 
 import ipaddress
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from bpflock.policy import automaton, tables
 from bpflock.policy.evaluate import (
@@ -27,6 +31,16 @@ from bpflock.policy.tables import Kind, Tables
 _WORD = struct.Struct("<I")
 
 
+class Damaged(ValueError):
+    """Nothing that the compiler writes."""
+
+
+def _read(layout: struct.Struct, table: bytes, offset: int) -> tuple[Any, ...]:
+    if not 0 <= offset <= len(table) - layout.size:
+        raise Damaged(f"byte {offset} of a table of {len(table)}")
+    return layout.unpack_from(table, offset)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """`allow`, `audit`, `taint`: which bits of the access the rules allow, audit, and taint on."""
@@ -42,19 +56,22 @@ class Interpreter:
 
     def _word(self, cell: int, index: int = 0) -> int:
         offset = cell * tables.CELL.size + index * _WORD.size
-        value: int = _WORD.unpack_from(self.tables.rights, offset)[0]
+        value: int = _read(_WORD, self.tables.rights, offset)[0]
         return value
 
     @property
     def header(self) -> tuple[int, ...]:
-        return tables.HEADER.unpack_from(self.tables.rights)
+        return _read(tables.HEADER, self.tables.rights, 0)
 
     def label(self, path: bytes) -> int:
-        return automaton.run(self.tables.automaton, path)
+        try:
+            return automaton.run(self.tables.automaton, path)
+        except struct.error as error:
+            raise Damaged(str(error)) from None
 
     def profile(self, number: int) -> tuple[int, ...]:
         """flags, used, first, count"""
-        return tables.PROFILE.unpack_from(self.tables.rights, (self.header[1] + number) * tables.CELL.size)
+        return _read(tables.PROFILE, self.tables.rights, (self.header[1] + number) * tables.CELL.size)
 
     def profile_of(self, executable: bytes) -> int:
         return self._word(self.header[2], self.label(executable))
@@ -62,16 +79,17 @@ class Interpreter:
     def rights(self, row: int, label: int) -> tuple[int, ...]:
         """allow, audit, taint, contexts"""
         _, _, _, pages, per_row, _, labels, rows = self.header
-        assert row < rows and label < labels
+        if row >= rows or label >= labels:
+            raise Damaged(f"row {row} of {rows}, label {label} of {labels}")
         page = self._word(pages, row * per_row + label // tables.PAGE_CELLS)
-        return tables.RIGHTS.unpack_from(self.tables.rights, (page + label % tables.PAGE_CELLS) * tables.CELL.size)
+        return _read(tables.RIGHTS, self.tables.rights, (page + label % tables.PAGE_CELLS) * tables.CELL.size)
 
     def file(self, profile: int, path: bytes, functions: frozenset[int] = frozenset()) -> Verdict:
         """All rights of a profile on a path, and the flags of exec in `taint`."""
         allow, audit, taint, contexts = self.rights(profile, self.label(path))
         first = self.header[5] + (contexts & 0xFFFFFF)
         for index in range(first, first + (contexts >> 24)):
-            one, two, more, also = tables.CONTEXT.unpack_from(self.tables.rights, index * tables.CELL.size)
+            one, two, more, also = _read(tables.CONTEXT, self.tables.rights, index * tables.CELL.size)
             if functions.issuperset({one, two} - {0}):
                 allow |= more
                 audit |= also
@@ -108,7 +126,7 @@ class Interpreter:
     def _objects(self, profile: int, request: Request, functions: frozenset[int]) -> Iterator[tuple[int, int]]:
         _, _, first, count = self.profile(profile)
         for index in range(first, first + count):
-            found = tables.OBJECT.unpack_from(self.tables.objects, index * tables.OBJECT.size)
+            found = _read(tables.OBJECT, self.tables.objects, index * tables.OBJECT.size)
             kind, who, effect, prefix, family, type_, protocol, port_first, port_last, mask = found[:10]
             one, two, target, addressed, extra, _, address = found[10:]
             if kind != _KINDS[type(request)] or not functions.issuperset({one, two} - {0}):
@@ -165,5 +183,7 @@ def _in_network(address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, n
     if address is None:
         return False
     size = len(address.packed) * 8
+    if prefix > size:
+        return False
     both = int.from_bytes(address.packed) ^ int.from_bytes(network[: len(address.packed)])
     return both >> (size - prefix) == 0

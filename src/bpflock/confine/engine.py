@@ -146,14 +146,18 @@ class State:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "State":
-        (length,) = struct.unpack_from("=Q", content)
-        found = json.loads(content[8 : 8 + length])
-        numbering = Numbering.from_json(found["numbering"])
-        probes = tuple(probing.Probe(*fields) for fields in found["probes"])
-        looked_at = {int(number): str(digest) for number, digest in found.get("looked_at", {}).items()}
-        since = {int(number): float(time) for number, time in found.get("since", {}).items()}
-        hooks = tuple(found["hooks"])
-        return cls(int(found["generation"]), numbering, str(found["source"]), hooks, probes, looked_at, since)
+        """Raises ValueError for anything but what to_bytes() gave."""
+        try:
+            (length,) = struct.unpack_from("=Q", content)
+            found = json.loads(content[8 : 8 + length].decode())
+            numbering = Numbering.from_json(found["numbering"])
+            probes = tuple(probing.Probe(*fields) for fields in found["probes"])
+            looked_at = {int(number): str(digest) for number, digest in found.get("looked_at", {}).items()}
+            since = {int(number): float(time) for number, time in found.get("since", {}).items()}
+            hooks = tuple(map(str, found["hooks"]))
+            return cls(int(found["generation"]), numbering, str(found["source"]), hooks, probes, looked_at, since)
+        except (struct.error, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"not a state of the policy engine: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -206,7 +210,13 @@ def _read_state() -> State | None:
     if not path.exists():
         return None
     with Map.open(path) as pinned:
-        return State.from_bytes(pinned.values())
+        content = pinned.values()
+    try:
+        return State.from_bytes(content)
+    except ValueError as error:
+        raise BpflockError(
+            f"policy: {error}", hint="bpflock policy unload --all, and load the policies again"
+        ) from None
 
 
 def _usage(state: State) -> dict[int, Usage]:

@@ -10,6 +10,8 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+MAX_FUNCTIONS = 2  # of one rule
+
 
 @dataclass(frozen=True, order=True)
 class Origin:

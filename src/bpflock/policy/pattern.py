@@ -20,6 +20,7 @@ kernel.
 
 import enum
 import functools
+import itertools
 import re
 from dataclasses import dataclass, field
 
@@ -33,6 +34,7 @@ CONTINUATION = frozenset(range(0x80, 0xC0))
 MAX_BYTES = 4095
 MAX_ALTERNATIVES = 4096
 MAX_NESTING = 16
+MAX_TOKENS = 1 << 18  # of all alternatives together
 
 _SPECIAL = re.compile(r"[\\*?\[\]{}\0\1]|//|/\.\.?(?:/|$)")
 
@@ -186,20 +188,25 @@ Placed = tuple[tuple[Token, int], ...]
 def _expand(parser: _Parser, nodes: list[_Node]) -> list[Placed]:
     """Every choice of alternatives; each token with its position."""
     found: list[Placed] = [()]
-    for node in nodes:
-        if node.token is not None:
-            part = ((node.token, node.position),)
-            found = [before + part for before in found]
-            continue
-        choices = [choice for branch in node.alternatives for choice in _expand(parser, branch)]
-        if len(found) * len(choices) > MAX_ALTERNATIVES:
-            raise parser.error(
-                node.position,
-                f"stands for more than {MAX_ALTERNATIVES} patterns",
-                "write * for some of the alternatives, or several rules",
-            )
-        found = [before + choice for before in found for choice in choices]
+    for plain, run in itertools.groupby(nodes, lambda node: node.token is not None):
+        for node in run:
+            if plain:
+                # With all that follow it, up to the next braces.
+                rest = [(one.token, one.position) for one in (node, *run) if one.token is not None]
+                choices: list[Placed] = [tuple(rest)]
+            else:
+                choices = [choice for branch in node.alternatives for choice in _expand(parser, branch)]
+            _limit(parser, node, len(found) * len(choices), MAX_ALTERNATIVES, "patterns")
+            tokens = len(choices) * sum(map(len, found)) + len(found) * sum(map(len, choices))
+            _limit(parser, node, tokens, MAX_TOKENS, "characters")
+            found = [before + choice for before in found for choice in choices]
     return found
+
+
+def _limit(parser: _Parser, node: _Node, count: int, most: int, what: str) -> None:
+    if count > most:
+        hint = "write * for some of the alternatives, or several rules"
+        raise parser.error(node.position, f"stands for more than {most} {what}", hint)
 
 
 def _checked(parser: _Parser, placed: Placed) -> Tokens:
@@ -240,7 +247,8 @@ def _simplified(tokens: list[Token]) -> Tokens:
 def parse(pattern: str) -> tuple[Tokens, ...]:
     """What a pattern consists of: the expansions of its braces, each the tokens of a path. Raises PatternError."""
     if len(pattern) > MAX_BYTES or len(pattern.encode(errors="surrogatepass")) > MAX_BYTES:
-        raise PatternError(pattern[:40] + "…", MAX_BYTES, f"longer than {MAX_BYTES} bytes, as no path is")
+        position = min(MAX_BYTES, len(pattern) - 1)
+        raise PatternError(pattern[:40] + "…", position, f"longer than {MAX_BYTES} bytes, as no path is")
     if pattern.startswith("/") and not pattern.endswith("/") and pattern.isascii() and not _SPECIAL.search(pattern):
         return (tuple(pattern.encode()),)
     parser = _Parser(pattern)
@@ -298,7 +306,60 @@ def matches_tokens(tokens: Tokens, path: bytes) -> bool:
     """Whether one expansion of a pattern matches a path, in which byte 1 is byte 2 already."""
     if path == b"/":
         return tokens == (SLASH,)
+    if sum(isinstance(token, Glob) for token in tokens) > _MOST_BACKTRACKED:
+        return _steps(tokens).match(path)
     return _expression(tokens).fullmatch(path) is not None
+
+
+# An expression with more '*' can take years to find that a path does not match.
+_MOST_BACKTRACKED = 2
+
+
+class _Steps:
+    """Matches step by step: bit i of a number says that the tokens before i have matched what was read so far."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self.accepted = 1 << len(tokens)
+        self.globs = 0
+        self.next = [0] * 256  # by byte: the tokens that it matches
+        self.open = [0] * 256  # the same, where more bytes of the character may follow
+        self.stay = [0] * 256  # the '*' and '**' that go on with it
+        self.short = 0  # the '/' of `/**/` that stands for both
+        for index, token in enumerate(tokens):
+            bit = 1 << index
+            if isinstance(token, int):
+                self.next[token] |= bit
+                continue
+            if isinstance(token, Glob):
+                self.globs |= bit
+                if tokens[index - 1 : index + 2] == (SLASH, Glob.DEEP, SLASH):
+                    self.short |= bit >> 1
+            for byte in range(256):
+                if isinstance(token, Glob):
+                    self.stay[byte] |= bit if token is Glob.DEEP or byte != SLASH else 0
+                elif not token.negated:
+                    self.next[byte] |= bit if byte in token.bytes else 0
+                elif byte not in token.bytes | CONTINUATION | {SLASH}:
+                    self.open[byte] |= bit
+
+    def match(self, path: bytes) -> bool:
+        now, character = 1, 0
+        for byte in path:
+            if byte not in CONTINUATION:
+                now, character = self._with_nothing(now | character), 0
+            after = (now & self.next[byte]) << 1 | now & self.stay[byte]
+            if byte == SLASH:
+                after |= (now & self.short) << 3
+            character |= (now & self.open[byte]) << 1
+            now = self._with_nothing(after)
+        return bool(self._with_nothing(now | character) & self.accepted)
+
+    def _with_nothing(self, now: int) -> int:
+        """Where '*' and '**' have matched nothing, too."""
+        return now | (now & self.globs) << 1
+
+
+_steps = functools.lru_cache(maxsize=1024)(_Steps)
 
 
 @functools.lru_cache(maxsize=16384)

@@ -20,6 +20,7 @@ from bpflock.policy.evaluate import granted
 from bpflock.policy.model import (
     CHECK,
     LIMITS,
+    MAX_FUNCTIONS,
     MEMORY,
     PRIORITY,
     SIGNALS,
@@ -68,7 +69,6 @@ AUTOMATON_BLOCK = struct.Struct(f"<{BLOCK_STATES + 256}I")
 RIGHTS_BLOCK = struct.Struct(f"<{4 * BLOCK_RIGHTS}I")
 
 MAX_CONTEXTS = 255  # of one profile on one label
-MAX_FUNCTIONS = 2  # of one rule
 
 
 class Kind(enum.IntEnum):
@@ -122,7 +122,7 @@ class Numbering:
                 Function(str(name), str(library), bool(kernel)): int(number)
                 for name, library, kernel, number in loaded["functions"]
             }
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a numbering: {error}") from error
         for numbers in (list(profiles.values()), list(functions.values())):
             if len(set(numbers)) < len(numbers) or min(numbers, default=1) < 1:

@@ -21,7 +21,7 @@ class Diagnostic:
 
     def render(self) -> str:
         """Lines of text: safe on a terminal, with the source line if it has one of a sensible length."""
-        text = f"{self.origin}: error: {_safe(self.message)}"
+        text = f"{_safe(str(self.origin))}: error: {_safe(self.message)}"
         if self.line.strip() and len(self.line) <= _LONGEST:
             before = "".join("\t" if c == "\t" else " " for c in self.line[: self.origin.column - 1])
             carets = "^" * max(1, min(self.width, len(self.line) - self.origin.column + 1))

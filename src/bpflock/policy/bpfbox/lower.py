@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Statements to the policy model. Every error is collected: one run tells all."""
 
+import functools
 import ipaddress
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,8 +15,9 @@ from lark import Token
 from bpflock.errors import BpflockError, nearest_right
 from bpflock.policy.bpfbox import hints, names
 from bpflock.policy.bpfbox.diagnostics import Diagnostic, PolicyError
-from bpflock.policy.bpfbox.syntax import Argument, Block, Call, Directive, Statement, parse, source_line
+from bpflock.policy.bpfbox.syntax import Argument, Block, Call, Directive, Statement, parse, source_line, source_lines
 from bpflock.policy.model import (
+    MAX_FUNCTIONS,
     CapabilityObject,
     Effect,
     FileAccess,
@@ -40,6 +43,8 @@ from bpflock.policy.pattern import parse as parse_pattern
 
 ABSTRACTIONS = Path(__file__).parent / "abstractions"
 _DEEPEST_INCLUDE = 8
+_MOST_OBJECTS = 4096  # that one net rule stands for
+_TOO_LARGE = 10**9
 _NO_EFFECT = Effect(0)
 _NO_ACCESS = NetAccess(0)
 
@@ -85,6 +90,10 @@ class _Source:
     file: str
     path: Path | None  # the file, for includes relative to it
 
+    @functools.cached_property
+    def lines(self) -> list[str]:
+        return source_lines(self.text)
+
 
 class Lowering:
     """One policy file, and what it includes."""
@@ -93,6 +102,8 @@ class Lowering:
         self.profiles: list[_Section] = []
         self.diagnostics: list[Diagnostic] = []
         self._sources: list[_Source] = []
+        self._executables: set[str] = set()
+        self._told_of_rules = False  # that they stand before any profile
 
     def policy(self, text: str, file: str, path: Path | None) -> tuple[Profile, ...]:
         """Its profiles. Raises PolicyError with everything that is wrong."""
@@ -121,7 +132,7 @@ class Lowering:
             lower(statement)
         except _Fault as fault:
             origin = self._origin(fault.token, fault.offset)
-            line = source_line(self._sources[-1].text, origin.line)
+            line = source_line(self._sources[-1].lines, origin.line)
             self.diagnostics.append(Diagnostic(origin, fault.message, fault.hint, line, fault.width))
 
     def _origin(self, token: Token, offset: int = 0) -> Origin:
@@ -132,9 +143,10 @@ class Lowering:
             self._header(statement)
             return
         if not self.profiles:
-            token = _first(statement)
-            if not any("before any profile" in diagnostic.message for diagnostic in self.diagnostics):
-                raise _Fault(token, "a rule before any profile", f"a policy begins with {names.HEADERS['profile']}")
+            if not self._told_of_rules:
+                self._told_of_rules = True
+                hint = f"a policy begins with {names.HEADERS['profile']}"
+                raise _Fault(_first(statement), "a rule before any profile", hint)
             return
         self._rules(statement, _Context())
 
@@ -151,6 +163,7 @@ class Lowering:
             self._profile(name, arguments)
             return
         if not self.profiles:
+            self._told_of_rules = True
             raise _Fault(name, f"#![{name}] before any profile", f"a policy begins with {names.HEADERS['profile']}")
         if name == "complain":
             if arguments:
@@ -175,8 +188,9 @@ class Lowering:
                 raise _Fault(word, "expected 'complain' or ']'", names.HEADERS["profile"].replace('"]', '" complain]'))
             section.complain = True
         _pattern(arguments[0])
-        if any(other.executable == section.executable for other in self.profiles[:-1]):
+        if section.executable in self._executables:
             raise _Fault(arguments[0], f"a second profile for {section.executable}", "put the rules into one")
+        self._executables.add(section.executable)
 
     def _file(self, token: Token) -> Path:
         if token.type == "NAME":
@@ -191,7 +205,13 @@ class Lowering:
         return source.path.parent / _text(token)
 
     def _include(self, token: Token, path: Path) -> None:
-        path = path.resolve()
+        try:
+            path = path.resolve()
+            regular = path.is_file() or not path.exists()
+        except (OSError, ValueError, RuntimeError):  # a zero byte, links in a circle
+            raise _Fault(token, "no file has this name", "the path is relative to this policy's") from None
+        if not regular:
+            raise _Fault(token, f"{path}: not a regular file", "the path is relative to this policy's")
         if any(source.path and source.path.resolve() == path for source in self._sources):
             raise _Fault(token, "the file includes itself")
         if len(self._sources) > _DEEPEST_INCLUDE:
@@ -245,6 +265,8 @@ class Lowering:
             function = Function(words[0], words[1] if len(words) > 1 else "", kernel=name == "kfunc")
             if function in context.functions:
                 return context
+            if len(context.functions) == MAX_FUNCTIONS:
+                raise _Fault(name, f"a rule depends on {MAX_FUNCTIONS} functions at most", "name the innermost ones")
             return replace(context, functions=(*context.functions, function))
         if arguments:
             raise _Fault(arguments[0], f"#[{name}] has no argument")
@@ -276,23 +298,26 @@ class Lowering:
                 yield from _fs(call, context)
             case "proc":
                 targets, access = _two(call)
-                for target in _targets(targets):
-                    yield ProcObject(target, _mask(access, names.FILE, FileAccess(0), "access"))
+                found = _targets(targets)
+                mask = _mask(access, names.FILE, FileAccess(0), "access")
+                yield from (ProcObject(target, mask) for target in found)
             case "signal":
-                targets, signals = _two(call)
-                for target in _targets(targets):
-                    yield SignalObject(target, frozenset().union(*map(_signal, signals.values)))
+                targets, words = _two(call)
+                found = _targets(targets)
+                signals: frozenset[int] = frozenset().union(*map(_signal, words.values))
+                yield from (SignalObject(target, signals) for target in found)
             case "ptrace":
                 targets, access = _two(call)
-                for target in _targets(targets):
-                    yield PtraceObject(target, _mask(access, names.PTRACE, PtraceAccess(0), "access"))
+                found = _targets(targets)
+                traced = _mask(access, names.PTRACE, PtraceAccess(0), "access")
+                yield from (PtraceObject(target, traced) for target in found)
             case "capability":
                 (argument,) = _some(call, 1)
                 if [str(value) for value in argument.values] == ["any"]:
                     yield CapabilityObject(frozenset(range(64)))
                 else:
-                    found = [_word(value, names.CAPABILITIES, "capability", "cap_") for value in argument.values]
-                    yield CapabilityObject(frozenset(found))
+                    numbers = [_word(value, names.CAPABILITIES, "capability", "cap_") for value in argument.values]
+                    yield CapabilityObject(frozenset(numbers))
             case _:
                 (argument,) = _some(call, 1)
                 yield OperationObject(_mask(argument, names.OPERATION, Operation(0), "operation"))
@@ -368,22 +393,30 @@ def _key(token: Token, known: Mapping[str, object], what: str) -> str:
     return token.lower()
 
 
-def _targets(argument: Argument) -> Iterator[Target]:
+def _number(digits: str) -> int:
+    """What has more digits than any number of the language is taken for one that is too large."""
+    digits = digits.lstrip("0")
+    return int(digits or "0") if len(digits) < len(str(_TOO_LARGE)) else _TOO_LARGE
+
+
+def _targets(argument: Argument) -> list[Target]:
+    found = []
     for value in argument.values:
         if value.type == "STRING":
-            yield Target(Who.EXE, _pattern(value))
+            found.append(Target(Who.EXE, _pattern(value)))
         elif value.lower() in names.WHO:
-            yield Target(names.WHO[value.lower()])
+            found.append(Target(names.WHO[value.lower()]))
         else:
             hint = f'{nearest_right(value.lower(), names.WHO)}; an executable is written "/path"'
             raise _Fault(value, f"'{value}' is no process", hint)
+    return found
 
 
 def _signal(token: Token) -> frozenset[int]:
     if token.type == "NUMBER":
-        if not 1 <= int(token) <= 64:
+        if not 1 <= _number(token) <= 64:
             raise _Fault(token, f"no signal has the number {token}", "signals are 1 to 64; check is kill(pid, 0)")
-        return frozenset({int(token)})
+        return frozenset({_number(token)})
     name = token.lower()
     if name in names.SIGNAL_GROUPS:
         return names.SIGNAL_GROUPS[name]
@@ -459,10 +492,10 @@ def _net(call: Call) -> Iterator[Object]:
     for token, address in net.networks:
         _fits(token, address, families, family_words)
     found = [network for _, network in net.networks]
-    choices = itertools.product(
-        families, net.types or (None,), net.protocols or (None,), found or (None,), net.ports or (None,)
-    )
-    for family, kind, protocol, network, ports in choices:
+    choices = (families, net.types or (None,), net.protocols or (None,), found or (None,), net.ports or (None,))
+    if math.prod(map(len, choices)) > _MOST_OBJECTS:
+        raise _Fault(call.name, f"stands for more than {_MOST_OBJECTS} rules", "write several, or any")
+    for family, kind, protocol, network, ports in itertools.product(*choices):
         yield NetObject(net.access, family, kind, protocol, network, ports)
 
 
@@ -495,8 +528,8 @@ def _family(token: Token, call: Call) -> int | None:
     if token.lower() in names.TYPES and token.lower() not in names.FAMILIES:
         how = ", ".join(["net(inet|inet6", token.lower(), *others])
         raise _Fault(token, f"'{token}' is a type of socket, not an address family", f"{how})")
-    if token.type == "NUMBER" and int(token) < 64:
-        return int(token)
+    if token.type == "NUMBER" and _number(token) < 64:
+        return _number(token)
     return _word(token, {**names.FAMILIES, "local": 1}, "address family", "af_")
 
 
@@ -530,8 +563,8 @@ def _net_key(key: Token, values: tuple[Token, ...], net: _Net) -> None:
         if key == "type":
             net.types.append(_word(value, names.TYPES, "type of socket", "sock_"))
         elif key == "protocol":
-            number = value.type == "NUMBER" and int(value) < 512
-            net.protocols.append(int(value) if number else _word(value, names.PROTOCOLS, "protocol", "ipproto_"))
+            number = value.type == "NUMBER" and _number(value) < 512
+            net.protocols.append(_number(value) if number else _word(value, names.PROTOCOLS, "protocol", "ipproto_"))
         elif key == "port":
             net.ports.append(_port(value, value, 0))
         else:
@@ -542,9 +575,9 @@ def _port(token: Token, text: str, offset: int) -> tuple[int, int]:
     first, _, last = text.partition("-")
     if not (first.isascii() and first.isdigit() and (last or first).isascii() and (last or first).isdigit()):
         raise _Fault(token, f"'{text}' is no port", "a number, or a range as 1024-65535", offset=offset)
-    ports = (int(first), int(last or first))
+    ports = (_number(first), _number(last or first))
     if ports[1] > 65535:
-        raise _Fault(token, f"no port has the number {ports[1]}", "ports are 0 to 65535", offset=offset)
+        raise _Fault(token, f"no port has the number {last or first}", "ports are 0 to 65535", offset=offset)
     if ports[0] > ports[1]:
         raise _Fault(token, f"the range {text} is empty", f"{ports[1]}-{ports[0]}?", offset=offset)
     return ports
@@ -625,6 +658,7 @@ def read(path: Path) -> str:
         text = data.decode()
     except UnicodeDecodeError as error:
         before = data[: error.start]
-        origin = Origin(shown(path), before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
+        column = len(before[before.rfind(b"\n") + 1 :].decode()) + 1
+        origin = Origin(shown(path), before.count(b"\n") + 1, column)
         raise PolicyError([Diagnostic(origin, "not UTF-8 text", "a policy is a text file in UTF-8")]) from None
     return text.removeprefix("\ufeff")

@@ -3,7 +3,7 @@
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lark import Lark, Token, Tree
@@ -52,9 +52,26 @@ _TERMINALS = {
 }
 
 
+class _Depth:
+    """Counts the blocks that are open while the text is read: no tree is ever deeper than that."""
+
+    always_accept = ()
+
+    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
+        depth = 0
+        for token in stream:
+            if token.type == "LBRACE":
+                depth += 1
+            elif token.type == "RBRACE":
+                depth -= 1
+            if depth > MAX_DEPTH:
+                raise _TooDeepError(token)
+            yield token
+
+
 @functools.cache
 def _parser() -> Lark:
-    return Lark(_GRAMMAR, parser="lalr", maybe_placeholders=True, propagate_positions=True)
+    return Lark(_GRAMMAR, parser="lalr", maybe_placeholders=True, propagate_positions=True, postlex=_Depth())
 
 
 @dataclass(frozen=True)
@@ -100,13 +117,12 @@ def parse(text: str, file: str) -> list[Statement]:
         tree = _parser().parse(text)
     except UnexpectedInput as error:
         raise PolicyError([_explain(error, text, file)]) from None
-    try:
-        return [_statement(child, 0) for child in tree.children if isinstance(child, Tree)]
     except _TooDeepError as error:
         token = error.token
         origin = Origin(file, token.line or 1, token.column or 1)
         message = f"blocks are nested more than {MAX_DEPTH} deep"
-        raise PolicyError([Diagnostic(origin, message, line=source_line(text, origin.line))]) from None
+        raise PolicyError([Diagnostic(origin, message, line=source_line(source_lines(text), origin.line))]) from None
+    return [_statement(child) for child in tree.children if isinstance(child, Tree)]
 
 
 class _TooDeepError(Exception):
@@ -132,27 +148,29 @@ def _argument(tree: Tree[Token]) -> Argument:
     return Argument(key if isinstance(key, Token) else None, tuple(_tokens(values)))
 
 
-def _statement(tree: Tree[Token], depth: int) -> Statement:
+def _statement(tree: Tree[Token]) -> Statement:
     if tree.data == "header":
         return _directive(tree)
-    return _body(tree, depth)
+    return _body(tree)
 
 
-def _body(tree: Tree[Token], depth: int) -> Call | Block:
+def _body(tree: Tree[Token]) -> Call | Block:
     directives = tuple(map(_directive, _trees(tree.children, "directive")))
     if tree.data == "rule":
         name = _tokens(tree.children)[0]
         return Call(directives, name, tuple(map(_argument, _trees(tree.children, "argument"))))
     inner = [child for child in tree.children if isinstance(child, Tree) and child.data in ("rule", "block")]
     begin = Token("LBRACE", "{", line=tree.meta.line, column=tree.meta.column)
-    if depth == MAX_DEPTH:
-        raise _TooDeepError(begin)
-    return Block(begin, directives, tuple(_body(child, depth + 1) for child in inner))
+    return Block(begin, directives, tuple(map(_body, inner)))
 
 
-def source_line(text: str, number: int) -> str:
-    """One line of a text, counted from 1."""
-    lines = text.split("\n")
+def source_lines(text: str) -> list[str]:
+    """Its lines, as the grammar counts them."""
+    return text.split("\n")
+
+
+def source_line(lines: list[str], number: int) -> str:
+    """One line, counted from 1."""
     return lines[number - 1].rstrip("\r") if 0 < number <= len(lines) else ""
 
 
@@ -169,7 +187,7 @@ def _explain(error: UnexpectedInput, text: str, file: str) -> Diagnostic:
     at_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
     message, hint = _reason(error, text[position:], at_end)
     width = len(error.token) if isinstance(error, UnexpectedToken) and not at_end else 1
-    return Diagnostic(origin, message, hint, source_line(text, line), width)
+    return Diagnostic(origin, message, hint, source_line(source_lines(text), line), width)
 
 
 def _reason(error: UnexpectedInput, rest: str, at_end: bool) -> tuple[str, str]:

@@ -3,9 +3,12 @@
 #include "attack.h"
 #include "ring.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -297,6 +300,25 @@ static enum result trace_exec(const char *arg)
 	return ok("the program is traced");
 }
 
+/* PROGRAM: executes a program while a listener may answer its system calls. */
+static enum result listen_exec(const char *arg)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getpriority, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
+
+	split(arg);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program) < 0)
+		return stuck("seccomp(2)");
+	execl(first, first, "do_nothing", NULL);
+	return refused("execve(%s)", first);
+}
+
 /* COUNT FILE PROGRAM: executes a program with so many descriptors; of one file, or of as many, if FILE is a directory. */
 static enum result many_descriptors(const char *arg)
 {
@@ -376,6 +398,7 @@ const struct attack subject_attacks[] = {
 	ATTACK(have_descriptor, "read a descriptor: FD"),
 	ATTACK(race_descriptor, "change what exec closes while it looks: DENIED PROGRAM"),
 	ATTACK(trace_exec, "trace a program that becomes unenforced: TAINTING PROGRAM"),
+	ATTACK(listen_exec, "answer the system calls of a program that becomes unenforced: PROGRAM"),
 	ATTACK(many_descriptors, "execute with many descriptors: COUNT FILE PROGRAM"),
 	ATTACK(fork_storm, "fork without end: MARK DENIED ESCAPED"),
 	ATTACK(own_by_child, "an own file, used by a child: FILE"),

@@ -25,6 +25,7 @@
 #include "policy_objects.bpf.h"
 
 #define CAP_SYS_ADMIN 21
+#define CAP_PERFMON 38
 #define CAP_OPT_NOAUDIT 2
 #define PR_SET_MM 35
 #define PR_SET_MM_EXE_FILE 13
@@ -134,6 +135,10 @@ int BPF_PROG(policy_capable, const struct cred *cred, struct user_namespace *ns,
 	if (CAPABILITIES_ON_FILES >> (capability & 63) & 1 && is_inner(task))
 		return 0;
 	if (unlikely(is_call_to_forge(task)))
+		return deny_capability(subject, capability);
+	/* Newer kernels take it for the right to read another process: mm_access(), after ptrace_access_check was asked. */
+	if (unlikely(subject->denied_read) && (capability == CAP_PERFMON || capability == CAP_SYS_ADMIN) &&
+	    subject->denied_read == (u16)(call_number(task) + 1))
 		return deny_capability(subject, capability);
 	ret = decide_capability(subject, capability, options & CAP_OPT_NOAUDIT);
 	if (ret || capability != CAP_SYS_ADMIN)

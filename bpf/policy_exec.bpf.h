@@ -6,7 +6,8 @@
  *                            that is not a program of this machine, as a script is, may have a profile of its own.
  *  lsm/bprm_creds_from_file  finds the profile of any other file. An exec fails whose outcome cannot be kept; by which a
  *                            profile begins while a descriptor stays open that it does not allow to open; or by which a
- *                            traced task changes its profile or is not enforced any more.
+ *                            task that is traced, or has a listener of seccomp's, changes its profile or is not enforced
+ *                            any more.
  *  lsm/bprm_committed_creds  from here on the task is what was found. If others could change its descriptors, it looks at
  *                            them again, and kills a task that should not have begun.
  *
@@ -23,6 +24,7 @@
 #define SAME 8 /* descriptors of one file that are passed together */
 #define DESCRIPTORS_MAX (1 << 23) /* the most that bpf_loop() takes */
 #define SEEN 64
+#define FILTERS_MAX 32 /* seccomp's filters of a task that are looked at: with more, it counts as directed */
 #define WALKS_MAX 1024 /* files that are looked up for one exec: with more, it is denied */
 #define FILE_PART 128 /* bytes of a struct file that are read by one call */
 #define ELF_MAGIC 0x464c457f
@@ -51,6 +53,16 @@ struct task_struct___files {
 };
 struct linux_binprm___unsafe {
 	unsigned int unsafe;
+};
+struct seccomp_filter {
+	struct seccomp_filter *prev;
+	struct notification *notif;
+};
+struct seccomp___filter {
+	struct seccomp_filter *filter;
+};
+struct task_struct___filters {
+	struct seccomp___filter seccomp;
 };
 #pragma clang attribute pop
 
@@ -483,13 +495,32 @@ int BPF_PROG(policy_bprm_check_security, struct linux_binprm *bprm, int ret)
 	return decide_file(bprm->file, EVENT_LSM_BPRM_CHECK_SECURITY, FILE_EXEC);
 }
 
-/* A task that is confined becomes something else: not while it is traced, if it may do more by that. */
+/* Whether a process may answer system calls of the task in place of the kernel: SECCOMP_RET_USER_NOTIF. */
+static __always_inline bool has_listener(struct task_struct *task)
+{
+	struct task_struct___filters *filtered = (void *)task;
+	struct seccomp_filter *filter;
+
+	if (!bpf_core_field_exists(filtered->seccomp.filter) || !bpf_core_field_exists(struct seccomp_filter, notif))
+		return false;
+	filter = filtered->seccomp.filter;
+	for (u32 i = 0; i < FILTERS_MAX && filter; i++) {
+		if (BPF_CORE_READ(filter, notif))
+			return true;
+		filter = BPF_CORE_READ(filter, prev);
+	}
+	return filter;
+}
+
+/* A task that is confined becomes something else: not while another one directs it, if it may do more by that. */
 static __always_inline int check_traced(struct linux_binprm *bprm, struct policy_scratch *scratch, struct policy_task *subject)
 {
 	bool more = subject->next_profile != subject->profile || (subject->flags & ~subject->next_flags & TASK_ENFORCED);
 	u32 reason;
 
-	if (likely(!(((struct linux_binprm___unsafe *)bprm)->unsafe & LSM_UNSAFE_PTRACE)) || !more)
+	if (likely(!more))
+		return 0;
+	if (!(((struct linux_binprm___unsafe *)bprm)->unsafe & LSM_UNSAFE_PTRACE) && !has_listener(bpf_get_current_task_btf()))
 		return 0;
 	reason = complains(subject->profile) ? REASON_COMPLAIN_POLICY : REASON_DENIED_POLICY;
 	start_from(scratch, bprm->file->f_path.mnt, bprm->file->f_path.dentry);

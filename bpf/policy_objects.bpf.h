@@ -995,6 +995,8 @@ static __noinline int decide_ptrace(struct policy_task *subject, struct task_str
 	notice_taint(subject, of);
 	answer = answer_peer(subject, scratch, &query, what->here);
 	spread_taint(subject, of);
+	if (what->here)
+		subject->denied_read = answer && what->access == PTRACE_READ ? call_number(of) + 1 : 0;
 	return answer;
 }
 

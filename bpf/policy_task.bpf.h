@@ -46,7 +46,7 @@ struct policy_task {
 	u32 opened; /* the generation that was in force when it opened a file last */
 	u8 by_script; /* of the exec under way: a script decided what the task will be */
 	u8 was_shared; /* of the exec under way: others could change its descriptors while they were checked */
-	u16 pad;
+	u16 denied_read; /* the system call, and 1, in which it was denied to read another process last */
 	struct policy_frames user;
 	struct policy_frames kernel;
 };

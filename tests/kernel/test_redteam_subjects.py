@@ -190,6 +190,16 @@ def test_traced_exec(program: Path, target: Path, all_locks: Locks, redteam: Red
     )
 
 
+@pytest.mark.redteam("E13", "a listener answers the system calls of a program that is not enforced any more")
+@pytest.mark.usefixtures("engine")
+def test_exec_with_a_listener(all_locks: Locks, redteam: RedTeam) -> None:
+    free = _run(FREE, "listen_exec", FREE)
+    within = _run(BOX, "listen_exec", LAX)
+    redteam.stopped(
+        without=free, within=within, events=_events(all_locks), hook="bprm_creds_from_file", operation="exec"
+    )
+
+
 @pytest.mark.usefixtures("engine")
 def test_exec_that_is_not_traced() -> None:
     """By which a task is not enforced any more: nobody is denied that."""
@@ -285,15 +295,13 @@ def test_program_of_another_root() -> None:
     """P6: a profile is for files of the host, not for another file at the same path in a container's root."""
     root = HERE / "root"
     copy = root / BOX.relative_to("/")
-    inside = f"mount --bind {root} {root} && cd {root} && pivot_root . old && umount -l /old && exec {BOX} read_file /f"
     copy.parent.mkdir(parents=True)
     (root / "old").mkdir()
     shutil.copy(ATTACK, copy)
     (root / "f").write_text("text")
-    libraries = f"cp --parents -L /bin/sh /bin/umount {root}" if False else "true"
-    assert libraries
     shutil.copy("/bin/busybox", root / "busybox")
-    script = f"mount --bind {root} {root} && cd {root} && exec /bin/busybox sh -c '{inside.split(' && ', 2)[2]}'"
+    pivot = f"pivot_root . old && /busybox umount -l /old && exec {BOX} read_file /f"
+    script = f'mount --bind {root} {root} && cd {root} && exec busybox sh -c "{pivot}"'
     ended = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended
     # The host's own file is confined, whatever else is mounted where.

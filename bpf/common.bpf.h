@@ -16,6 +16,28 @@
 
 #include "bpflock.h"
 
+/*
+ * Whether an argument of a hook, or the inode of a dentry that is one, is NULL. Verifiers from about Linux 6.4 on, that of 6.12
+ * too, take these for never NULL: they remove a comparison with NULL, and what comes then reads from there, which ends the
+ * kernel. They leave alone a comparison with another number, below which nothing lies. 7.3 knows better, and wants to see a
+ * comparison with NULL: both are made, of a copy, or the compiler would make one of them.
+ */
+static __always_inline bool is_null(const void *pointer)
+{
+	u64 copy;
+
+	asm volatile("%0 = %1" : "=r"(copy) : "r"(pointer));
+	return !pointer || copy <= 4095;
+}
+
+/* The file of a name; 0 if there is none. */
+static __always_inline struct inode *inode_of(struct dentry *dentry)
+{
+	struct inode *inode = dentry->d_inode;
+
+	return is_null(inode) ? 0 : inode;
+}
+
 #define EPERM 1
 #define ECANCELED 125
 

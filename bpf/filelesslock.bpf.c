@@ -208,7 +208,7 @@ int BPF_PROG(filelesslock_mmap_file, struct file *file, unsigned long reqprot, u
 		return ret;
 	if (likely(!(prot & PROT_EXEC)))
 		return 0;
-	return file ? enforce_map(file, EVENT_LSM_MMAP_FILE) : enforce_anonymous(EVENT_LSM_MMAP_FILE);
+	return is_null(file) ? enforce_anonymous(EVENT_LSM_MMAP_FILE) : enforce_map(file, EVENT_LSM_MMAP_FILE);
 }
 
 SEC("lsm/file_mprotect")

@@ -297,7 +297,7 @@ static __always_inline int decide_name(struct vfsmount *mnt, struct dentry *dent
 
 	if (likely(!subject))
 		return 0;
-	inode = dentry->d_inode;
+	inode = inode_of(dentry);
 	kept = inode ? bpf_inode_storage_get(&policy_labels, inode, 0, 0) : 0;
 	if (settled(kept, subject, task, mnt, dentry, access))
 		return 0;
@@ -597,7 +597,7 @@ int BPF_PROG(policy_mmap_file, struct file *file, unsigned long reqprot, unsigne
 
 	if (ret)
 		return ret;
-	if (!file)
+	if (is_null(file))
 		return prot & PROT_EXEC ? decide_operation(EVENT_LSM_MMAP_FILE, OPERATION_ANON_EXEC, 0) : 0;
 	if (prot & PROT_EXEC) {
 		access |= FILE_EXEC;
@@ -742,7 +742,7 @@ SEC("lsm/path_rename")
 int BPF_PROG(policy_path_rename, struct path *old_dir, struct dentry *old, struct path *new_dir, struct dentry *new,
 	     unsigned int flags, int ret)
 {
-	u32 there = new->d_inode ? FILE_RM | FILE_CREATE : FILE_CREATE;
+	u32 there = inode_of(new) ? FILE_RM | FILE_CREATE : FILE_CREATE;
 
 	if (ret)
 		return ret;
@@ -789,7 +789,7 @@ int BPF_PROG(policy_inode_getattr, struct path *path, int ret)
 	if (likely(!subject))
 		return 0;
 	dentry = path->dentry;
-	inode = dentry->d_inode;
+	inode = inode_of(dentry);
 	if (!inode)
 		return 0;
 	return decide_known(subject, task, path->mnt, dentry, inode, EVENT_LSM_INODE_GETATTR, FILE_GETATTR);
@@ -797,7 +797,7 @@ int BPF_PROG(policy_inode_getattr, struct path *path, int ret)
 
 static __always_inline bool is_directory(struct dentry *dentry)
 {
-	struct inode *inode = dentry->d_inode;
+	struct inode *inode = inode_of(dentry);
 
 	return inode && (inode->i_mode & S_IFMT) == S_IFDIR;
 }

@@ -154,7 +154,7 @@ static __noinline int decide_attributes(struct dentry *dentry, enum bpflock_even
 		return 0;
 	if (is_canary(subject))
 		return answer_policy_canary(subject, type);
-	inode = dentry->d_inode;
+	inode = inode_of(dentry);
 	if (!inode || is_inner(task))
 		return 0;
 	scratch = scratch_of_task();

@@ -157,7 +157,7 @@ static __always_inline int check(struct dentry *dentry, u64 object, u32 op, enum
 /* The same of a name, which may be that of no file. */
 static __always_inline int check_dentry(struct dentry *dentry, u32 op, enum bpflock_event_type type, u32 flags)
 {
-	struct inode *inode = dentry->d_inode;
+	struct inode *inode = inode_of(dentry);
 
 	return check(dentry, inode ? inode->i_ino : 0, op, type, flags);
 }
@@ -208,7 +208,7 @@ static __always_inline struct dentry *dentry_of(struct file *file)
 	struct inode *inode = file->f_inode;
 	struct hlist_node *first;
 
-	if (likely(dentry->d_inode == inode))
+	if (likely(inode_of(dentry) == inode))
 		return dentry;
 	first = BPF_CORE_READ(inode, i_dentry.first);
 	if (bpf_core_field_exists(struct dentry___u, d_u))
@@ -295,7 +295,7 @@ int BPF_PROG(rootfslock_mmap_file, struct file *file, unsigned long reqprot, uns
 {
 	if (ret)
 		return ret;
-	if (!file)
+	if (is_null(file))
 		return 0;
 	return flags & MAP_SHARED && file->f_mode & FMODE_WRITE ? check_opened(file, EVENT_LSM_MMAP_FILE) : 0;
 }
@@ -435,7 +435,7 @@ int BPF_PROG(rootfslock_inode_rmdir, struct inode *dir, struct dentry *dentry, i
 /* The name or file that another one is made of: what is allowed is counted with that. */
 static __always_inline int check_old(struct dentry *old, enum bpflock_event_type type, u32 flags)
 {
-	struct inode *inode = old->d_inode;
+	struct inode *inode = inode_of(old);
 
 	if (likely(is_plainly_allowed(bpf_get_current_task_btf(), ROOTFSLOCK_WRITE)))
 		return 0;
@@ -471,7 +471,7 @@ int BPF_PROG(rootfslock_inode_rename, struct inode *old_dir, struct dentry *old,
 
 static __always_inline int check_attributes(struct dentry *dentry, enum bpflock_event_type type)
 {
-	struct inode *inode = dentry->d_inode;
+	struct inode *inode = inode_of(dentry);
 
 	if (!inode)
 		return 0;
@@ -530,7 +530,7 @@ int BPF_PROG(rootfslock_sb_mount, const char *device, const struct path *path, c
 
 	if (ret)
 		return ret;
-	inode = path->dentry->d_inode;
+	inode = inode_of(path->dentry);
 	if (!inode)
 		return 0;
 	if (!is_target(inode))
@@ -551,7 +551,7 @@ int BPF_PROG(rootfslock_move_mount, const struct path *from, const struct path *
 
 	if (ret)
 		return ret;
-	inode = to->dentry->d_inode;
+	inode = inode_of(to->dentry);
 	if (!inode)
 		return 0;
 	if (!is_target(inode))

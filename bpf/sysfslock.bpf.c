@@ -133,7 +133,7 @@ int BPF_PROG(sysfslock_mmap_file, struct file *file, unsigned long reqprot, unsi
 
 	if (ret)
 		return ret;
-	if (!file)
+	if (is_null(file))
 		return 0;
 	if (likely(!is_sysfs(file->f_inode)))
 		return 0;
@@ -148,7 +148,7 @@ int BPF_PROG(sysfslock_mmap_file, struct file *file, unsigned long reqprot, unsi
 static __always_inline int enforce_attributes(struct dentry *dentry, enum bpflock_event_type type)
 {
 	struct access access = { .lock = LOCK_SYSFSLOCK, .type = type, .op = SYSFSLOCK_WRITE };
-	struct inode *inode = dentry->d_inode;
+	struct inode *inode = inode_of(dentry);
 
 	if (!inode)
 		return 0;

@@ -31,6 +31,7 @@ FREE = HERE / "bin/free"
 WIDE = HERE / "bin/wide"  # all capabilities but for mknod; no mounts, no Internet
 NARROW = HERE / "bin/narrow"  # as WIDE, but for what opens files by number
 BARE = HERE / "bin/bare"  # the same files as WIDE; its own processes, some sockets, no operations
+PLAIN = HERE / "bin/plain"  # as BARE, without what makes up for a denial to read another process
 FILE, LOG, ATTRIBUTES = HERE / "open/file", HERE / "open/log", HERE / "open/attributes"
 DENIED = HERE / "closed/file"
 _LOADER = Path("/lib64/ld-linux-x86-64.so.2")
@@ -77,13 +78,14 @@ net(inet6, dgram, any)
 """
     wide, narrow, unprivileged = (
         "|".join(name for name in CAPABILITIES if name not in without)
-        for without in (("mknod",), ("mknod", "dac_read_search"), ("mknod", "perfmon"))
+        for without in (("mknod",), ("mknod", "dac_read_search"), ("mknod", "perfmon", "sys_admin"))
     )
     return PolicySet(
         parse(
             f'#![profile "{WIDE}"]\n{common}capability({wide})\n'
             f'#![profile "{NARROW}"]\n{common}capability({narrow})\n'
-            f'#![profile "{BARE}"]\n{bare}capability({unprivileged})\n'
+            f'#![profile "{BARE}"]\n{bare}capability({wide})\n'
+            f'#![profile "{PLAIN}"]\n{bare}capability({unprivileged})\n'
             f'#![profile "{HERE}/exec/lax"]\nfs("/**", any)\n'
         )
     )
@@ -212,10 +214,10 @@ ROWS = {
             ("write memory", "vm_write {pid}", "attach"),
             ("take a descriptor", "get_fd {pid}", "attach"),
             ("/proc/PID/mem", "open_proc {pid} mem", "attach"),
-            ("/proc/PID/environ", "open_proc {pid} environ", "read"),
             ("kcmp", "compare {pid}", "read"),
         )
     },
+    "R20 /proc/PID/environ": Row("open_proc '{pid} environ'", "ptrace_access_check", "read", program=PLAIN),
     "R20 to be traced": _bare("trace_me", "ptrace_traceme", "traced"),
     **{
         f"R21 {attack}": _bare(f"{attack} {{pid}} 18", "task_kill", "sigcont")
@@ -286,7 +288,14 @@ def _sh(command: str) -> str:
 def _make_files() -> None:
     for name in ("bin", "open", "closed", "mine/dir", "exec", "binfmt", "cgroup", "far"):
         (HERE / name).mkdir(parents=True)
-    for program in (FREE, WIDE, NARROW, BARE, *(HERE / "exec" / name for name in ("tool", "lax", "setuid", "capable"))):
+    for program in (
+        FREE,
+        WIDE,
+        NARROW,
+        BARE,
+        PLAIN,
+        *(HERE / "exec" / name for name in ("tool", "lax", "setuid", "capable")),
+    ):
         shutil.copy(ATTACK, program)
     shutil.copy(ATTACK, HERE / "open/tool")
     shutil.copy(ATTACK, HERE / "closed/tool")

@@ -51,6 +51,18 @@ REQUIRED: Mapping[str, str] = {
     "R26": "set-uid, capabilities of files, laxer programs",
     "R27": "what the kernel executes",
     "R28": "devices",
+    "E2": "taint and a fork by another thread",
+    "E5": "io_uring that is inherited with registered files",
+    "E6": "registered credentials of an io_uring, those of a descriptor",
+    "E7": "child that outlives `bpflock confine`",
+    "E8": "descriptors that change during an exec",
+    "E10": "limits, priority and memory of other processes",
+    "E13": "tracer of a program that is not enforced any more",
+    "E14": "taint of a process whose first thread has ended",
+    "E15": "taint of processes that share memory",
+    "E17": "exec with very many descriptors",
+    "E23": "environment of a transition",
+    "E26": "forged executable, commands and descriptors by io_uring, raw packets, pipes of others",
 }
 
 # Rows, by identifier and attack, that these kernels cannot do; the kernel's own reason comes with the skip.

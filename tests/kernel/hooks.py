@@ -63,6 +63,26 @@ EXCUSES = (
         "`bpf` asks for the operation at each bpf(2)",
         "bpf_map bpf_map_create bpf_prog bpf_prog_load bpf_token_capable bpf_token_cmd bpf_token_create",
     ),
+    _excuse(
+        "`bprm_check_security` asks about each file of an exec, `bprm_creds_from_file` about what the process becomes",
+        "bprm_creds_for_exec",
+        optional=True,
+    ),
+    _excuse("`task_setrlimit` decides a change; to read limits needs no right", "task_prlimit", optional=True),
+    _excuse(
+        "`capable` asks for what reaches beyond the process itself, and for what forges its executable",
+        "task_prctl",
+        optional=True,
+    ),
+    _excuse(
+        "options are the socket's own; `capable` asks for `net_admin` and `net_raw`", "socket_setsockopt", optional=True
+    ),
+    _excuse(
+        "registered credentials are those that a task had; each hook decides by the task that makes the ring, and "
+        "`task_alloc` gives its profile to the threads of the ring",
+        "uring_override_creds uring_sqpoll",
+        optional=True,
+    ),
     _excuse("`perf_event_open` asks when the event is made", "perf_event_alloc perf_event_read perf_event_write"),
     _excuse(
         "`inode_init_security_anon` asks when the ring is made",

@@ -432,7 +432,7 @@ def _row(name: str) -> object:
     return pytest.param(name, marks=pytest.mark.redteam(identifier, attack))
 
 
-@pytest.mark.parametrize("name", map(_row, ROWS))
+@pytest.mark.parametrize("name", [_row(name) for name in ROWS])
 def test_denied(name: str, stage: Stage, all_locks: Locks, redteam: RedTeam) -> None:
     row = ROWS[name]
     if "pwritev2" in row.attack and not _knows_noappend():

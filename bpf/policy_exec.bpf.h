@@ -483,13 +483,18 @@ int BPF_PROG(policy_bprm_check_security, struct linux_binprm *bprm, int ret)
 	return decide_file(bprm->file, EVENT_LSM_BPRM_CHECK_SECURITY, FILE_EXEC);
 }
 
+/* Whether a task that is confined may do what it could not before: under another profile, or untainted. */
+static __always_inline bool gains_by_exec(const struct policy_task *subject)
+{
+	return subject->next_profile != subject->profile || (subject->flags & ~subject->next_flags & TASK_ENFORCED);
+}
+
 /* A task that is confined becomes something else: not while it is traced, if it may do more by that. */
 static __always_inline int check_traced(struct linux_binprm *bprm, struct policy_scratch *scratch, struct policy_task *subject)
 {
-	bool more = subject->next_profile != subject->profile || (subject->flags & ~subject->next_flags & TASK_ENFORCED);
 	u32 reason;
 
-	if (likely(!(((struct linux_binprm___unsafe *)bprm)->unsafe & LSM_UNSAFE_PTRACE)) || !more)
+	if (likely(!(((struct linux_binprm___unsafe *)bprm)->unsafe & LSM_UNSAFE_PTRACE)) || !gains_by_exec(subject))
 		return 0;
 	reason = complains(subject->profile) ? REASON_COMPLAIN_POLICY : REASON_DENIED_POLICY;
 	start_from(scratch, bprm->file->f_path.mnt, bprm->file->f_path.dentry);
@@ -572,7 +577,7 @@ int BPF_PROG(policy_bprm_committed_creds, struct linux_binprm *bprm)
 
 	if (likely(!subject))
 		return 0;
-	if (unlikely(subject->profile && subject->next_profile != subject->profile && subject->flags & TASK_ENFORCED))
+	if (unlikely(subject->profile && subject->flags & TASK_ENFORCED && gains_by_exec(subject)))
 		check_environment(subject, bprm);
 	subject->profile = subject->next_profile;
 	subject->flags = subject->next_flags;

@@ -255,6 +255,13 @@ static enum result take_by_ring(const char *arg)
 	return ok("read %s", text);
 }
 
+/* pidfd_open(2), of itself. */
+static enum result own_descriptor(const char *arg)
+{
+	(void)arg;
+	return syscall(SYS_pidfd_open, getpid(), 0) < 0 ? refused("pidfd_open()") : ok("opened itself");
+}
+
 /* PID: the ring that it has on descriptor 0. */
 static enum result take_ring(const char *arg)
 {
@@ -482,6 +489,7 @@ const struct attack process_attacks[] = {
 	ATTACK(set_io_priority, "ioprio_set(2): PID"),
 	ATTACK(move_pages, "move_pages(2): PID"),
 	ATTACK(migrate_pages, "migrate_pages(2): PID"),
+	ATTACK(own_descriptor, "pidfd_open(2)"),
 	ATTACK(own_limits, "all of these to itself"),
 	ATTACK(ring_identity, "an io_uring with registered credentials: socket|FILE"),
 	ATTACK(cgroup_identity, "cgroup.procs by a descriptor from before the credentials changed: FILE"),

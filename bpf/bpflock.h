@@ -393,7 +393,7 @@ enum bpflock_reason {
 	REASON_DENIED_NO_PATH = 33, /* of a confined task: the file has no path in the task's mount namespace */
 	REASON_DENIED_TOO_DEEP = 34, /* its path is too long or too deep, or kept changing while it was read */
 	REASON_DENIED_NO_MEMORY = 35,
-	REASON_DENIED_ENVIRONMENT = 36, /* of an exec that changes the profile */
+	REASON_DENIED_ENVIRONMENT = 36, /* of an exec that changes the profile, or ends taint */
 	REASON_DENIED_TOO_MANY = 37, /* more files are open at an exec than are looked up */
 };
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The part of the policy engine that is about what a program brings to one that runs under another profile: its environment. By
- * some variables the loader and the C library take code, or files, of whoever set them. For set-uid programs they are ignored;
- * a security module in BPF cannot have that done for others. So a program that a transition would begin with one of them ends
- * before its first instruction.
+ * The part of the policy engine that is about what a program brings to one that runs under another profile, or untainted: its
+ * environment. By some variables the loader and the C library take code, or files, of whoever set them. For set-uid programs
+ * they are ignored; a security module in BPF cannot have that done for others. So a program that would begin with one of them
+ * ends before its first instruction.
  *
  * It is decided in lsm/bprm_committed_creds: there the strings lie in the program's own memory, and nobody else can write to that.
  */
@@ -85,7 +85,7 @@ static __noinline bool is_clean(struct linux_binprm *bprm, struct policy_scratch
 	return !strings->dangerous && !strings->unreadable && strings->at >= strings->end;
 }
 
-/* The program begins under another profile than the one that the task had, which was enforced. */
+/* The program begins under another profile than the one that the task had, which was enforced; or untainted. */
 static __noinline int check_environment(struct policy_task *subject, struct linux_binprm *bprm)
 {
 	struct query query = { .type = EVENT_LSM_BPRM_CREDS_FROM_FILE, .op = bit_number(FILE_EXEC), .access = FILE_EXEC };

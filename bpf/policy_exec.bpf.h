@@ -512,13 +512,18 @@ static __always_inline bool has_listener(struct task_struct *task)
 	return filter;
 }
 
+/* Whether a task that is confined may do what it could not before: under another profile, or untainted. */
+static __always_inline bool gains_by_exec(const struct policy_task *subject)
+{
+	return subject->next_profile != subject->profile || (subject->flags & ~subject->next_flags & TASK_ENFORCED);
+}
+
 /* A task that is confined becomes something else: not while another one directs it, if it may do more by that. */
 static __always_inline int check_traced(struct linux_binprm *bprm, struct policy_scratch *scratch, struct policy_task *subject)
 {
-	bool more = subject->next_profile != subject->profile || (subject->flags & ~subject->next_flags & TASK_ENFORCED);
 	u32 reason;
 
-	if (likely(!more))
+	if (likely(!gains_by_exec(subject)))
 		return 0;
 	if (!(((struct linux_binprm___unsafe *)bprm)->unsafe & LSM_UNSAFE_PTRACE) && !has_listener(bpf_get_current_task_btf()))
 		return 0;
@@ -603,7 +608,7 @@ int BPF_PROG(policy_bprm_committed_creds, struct linux_binprm *bprm)
 
 	if (likely(!subject))
 		return 0;
-	if (unlikely(subject->profile && subject->next_profile != subject->profile && subject->flags & TASK_ENFORCED))
+	if (unlikely(subject->profile && subject->flags & TASK_ENFORCED && gains_by_exec(subject)))
 		check_environment(subject, bprm);
 	subject->profile = subject->next_profile;
 	subject->flags = subject->next_flags;

@@ -55,12 +55,16 @@ static __noinline int decide_reopened(struct policy_task *subject, struct file *
 	return answer_request(subject, scratch, &query);
 }
 
+#define PID_FS_MAGIC 0x50494446 /* what pidfd_open(2) opens: everybody may */
+
 /* As LABEL_INTERNAL, without a walk. Some file systems of that kind have mounts that are seen, too. */
 static __always_inline bool is_reopened(struct file *file, u32 access)
 {
 	struct mount *mount;
 
 	if (likely(!(file->f_inode->i_sb->s_flags & SB_KERNMOUNT) || !(access & (FILE_WRITE | FILE_APPEND))))
+		return false;
+	if (file->f_inode->i_sb->s_magic == PID_FS_MAGIC)
 		return false;
 	mount = (void *)mount_of((u64)file->f_path.mnt);
 	return (u64)BPF_CORE_READ(mount, mnt_ns) == MNT_NS_INTERNAL;

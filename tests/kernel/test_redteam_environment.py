@@ -24,6 +24,7 @@ FREE = HERE / "busybox-free"  # the same shell, without a profile
 BOX = HERE / "busybox"
 PROGRAM = HERE / "program"  # /bin/false
 LAX = HERE / "lax"  # the same, and its profile complains
+TAINTED = HERE / "busybox-tainted"  # the same shell, confined from its first kill(2) on, and free again by the program
 LIBRARY = HERE / "preload.so"  # ends what loads it with status 0
 VARIABLES = [
     pytest.param(f"{name}={value}", marks=pytest.mark.redteam("E23", f"{name} of a transition"))
@@ -37,12 +38,15 @@ def engine(all_locks: Locks) -> Iterator[Engine]:
     shutil.rmtree(HERE, ignore_errors=True)
     HERE.mkdir()
     shutil.copy(f"{ATTACK}-login/preload.so", LIBRARY)
-    for place, source in ((FREE, "/bin/busybox"), (BOX, "/bin/busybox"), (PROGRAM, "/bin/false"), (LAX, "/bin/false")):
-        shutil.copy(os.path.realpath(source), place)
+    for place in (FREE, BOX, TAINTED):
+        shutil.copy(os.path.realpath("/bin/busybox"), place)
+    for place in (PROGRAM, LAX):
+        shutil.copy(os.path.realpath("/bin/false"), place)
     engine = Engine(all_locks.enforcer)
     box = f'#![profile "{BOX}"]\n{_FILES} fs("/dev/null", read|write)\n#[transition] fs("{HERE}/*", exec)\n'
+    tainted = f'#![profile "{TAINTED}"]\n#[taint] signal(self, check)\n#[untaint] fs("{PROGRAM}", exec)\n'
     lax = f'#![profile "{LAX}" complain]\n{_FILES}\n'
-    engine.load(PolicySet(parse(f'{box}#![profile "{PROGRAM}"]\n{_FILES}\n{lax}')))
+    engine.load(PolicySet(parse(f'{box}#![profile "{PROGRAM}"]\n{_FILES}\n{lax}{tainted}')))
     yield engine
     engine.unload()
 
@@ -84,6 +88,23 @@ def test_what_is_told_where_the_profile_complains(engine: Engine, all_locks: Loc
     all_locks.events()
     assert _run(BOX, f"LD_PRELOAD={LIBRARY}", LAX) == 0
     assert "complain (policy)" in {event.reason for event in _told(all_locks)}
+
+
+@pytest.mark.redteam("E23", "LD_PRELOAD of a program that is not tainted")
+def test_no_code_where_taint_ends(engine: Engine, all_locks: Locks, redteam: RedTeam) -> None:
+    variable = f"LD_PRELOAD={LIBRARY}"
+    without = _run(TAINTED, variable, PROGRAM)
+    all_locks.events()
+    within = _run(TAINTED, f"kill -0 $$; {variable}", PROGRAM)
+    redteam.stopped(
+        without=without,
+        within=within,
+        events=_told(all_locks),
+        hook="bprm_creds_from_file",
+        operation="exec",
+        expected=-signal.SIGKILL,
+    )
+    assert _run(TAINTED, "kill -0 $$;", PROGRAM) == 1
 
 
 def test_without_a_transition_it_is_the_programs_own_matter(engine: Engine) -> None:

@@ -197,7 +197,7 @@ def test_denied_but_for_its_rule(name: str, stage: Stage, all_locks: Locks, redt
     assert after.returncode == (0 if row.rule else 1), shown
 
 
-@pytest.mark.parametrize("attack", ["own_limits", "reopen_own", f"ring_then_write {OVERLAY}/file"])
+@pytest.mark.parametrize("attack", ["own_limits", "reopen_own", "own_descriptor", f"ring_then_write {OVERLAY}/file"])
 def test_what_needs_no_rule(attack: str, stage: Stage, all_locks: Locks) -> None:
     """What a process does to itself; and what an overlay does for it, also if it has an io_uring."""
     all_locks.events()

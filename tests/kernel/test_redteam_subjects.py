@@ -73,7 +73,7 @@ def loaded(all_locks: Locks) -> Iterator[Engine]:
     for program in (FREE, BOX, TAINT, LAX, SPARE):
         shutil.copy(ATTACK, program)
     for file in (OPEN, DENIED, TAINTING, *(MANY / str(number) for number in range(_FILES))):
-        file.write_text("text")
+        file.write_text("text\n")
     for script in (SCRIPT, FREE_SCRIPT):
         script.write_text(f"#!/bin/sh\nread text <{OPEN} && read text <${{1-{DENIED}}} && exit 0\nexit 1\n")
         script.chmod(0o755)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One target under atheris: `python -m tests.fuzz.harness TARGET CORPUS [libFuzzer's options]`.
 
-The directory CORPUS is made of the seeds if it is not there, and keeps the inputs that reach something new.
+The directory CORPUS is made of the seeds if it is not there, and keeps the inputs that reach something new. If it is
+a file, that input alone is run.
 """
 
 import sys
@@ -27,12 +28,13 @@ def _language(data: bytes) -> None:
 def main() -> None:
     """Ends the process: 0 after the time or the number of runs that is asked for."""
     target, directory = sys.argv[1], Path(sys.argv[2])
-    seeds = language.corpus() if target == LANGUAGE else readers.seeds()[target]
-    directory.mkdir(parents=True, exist_ok=True)
-    for number, seed in enumerate(seeds):
-        (directory / f"seed-{number:02}").write_bytes(seed)
     options = sys.argv[2:]
-    if target == LANGUAGE:
+    if not directory.is_file():
+        seeds = language.corpus() if target == LANGUAGE else readers.seeds()[target]
+        directory.mkdir(parents=True, exist_ok=True)
+        for number, seed in enumerate(seeds):
+            (directory / f"seed-{number:02}").write_bytes(seed)
+    if target == LANGUAGE and directory.is_dir():
         known = directory.with_name(f"{target}.dict")
         known.write_text("".join(f'"{_escaped(word)}"\n' for word in language.words()))
         options.append(f"-dict={known}")

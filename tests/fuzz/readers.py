@@ -41,7 +41,8 @@ def state(data: bytes) -> None:
         found = State.from_bytes(data)
     except ValueError:
         return
-    assert State.from_bytes(found.to_bytes()) == found
+    content = found.to_bytes()
+    assert State.from_bytes(content).to_bytes() == content
 
 
 def state_text(data: bytes) -> None:

@@ -25,6 +25,7 @@ from bpflock.policy.pattern import CONTINUATION, SLASH, Chars, Glob, Token, Toke
 # A state for each byte of each pattern, and some more, is what policies need. Far more states come of few patterns
 # whose wildcards are all pending at the same time, which doubles the states with each of them.
 _SPARE_STATES = 200_000
+_STATES_A_BYTE = 4  # of the patterns
 _MAX_STATES = 2_000_000
 
 _NOTHING: frozenset[int] = frozenset()
@@ -63,6 +64,7 @@ def build(patterns: Iterable[tuple[str, int]]) -> Automaton:
     with _without_collector():
         trie = _Trie()
         for pattern, tag in patterns:
+            trie.room += _STATES_A_BYTE * len(pattern.encode())
             for tokens in parse(pattern):
                 trie.add(tokens, tag, pattern)
         machine = _determine(trie)
@@ -114,9 +116,12 @@ class _Trie:
         self.tags: list[set[int]] = []
         self.pattern: list[str] = []  # the first one that came by
         self._wild: dict[tuple[int, Token | str], int] = {}
+        self.room = _SPARE_STATES  # how many nodes there may be: nearly each becomes a state
         self._node("")
 
     def _node(self, pattern: str) -> int:
+        if len(self.literal) >= min(self.room, _MAX_STATES):
+            raise _too_many(self.pattern[-1000:], len(self.literal))
         self.literal.append({})
         self.wide.append([])
         self.narrow.append([])
@@ -208,7 +213,7 @@ def _determine(trie: _Trie) -> _Machine:
     closures = trie.closures()
     literal, wide, narrow, tags = trie.literal, trie.wide, trie.narrow, trie.tags
     plain = [not (wide[node] or narrow[node]) for node in range(len(literal))]
-    limit = min(_MAX_STATES, _SPARE_STATES + 4 * len(literal))
+    limit = min(_MAX_STATES, _SPARE_STATES + _STATES_A_BYTE * len(literal))
     # The root directory is matched by '/' alone, not by `/*` or `/**`.
     root = literal[0].get(SLASH, -1)
 
@@ -263,7 +268,8 @@ def _determine(trie: _Trie) -> _Machine:
             machine.default.append(0)
             continue
         if len(states) > limit:
-            raise _too_many(trie, states)
+            pending = [pattern for nodes in states[-1000:] for pattern in {trie.pattern[node] for node in nodes}]
+            raise _too_many(pending, len(states) - 1)
 
         everything: list[int] = []
         without: dict[int, list[int]] = {}
@@ -294,16 +300,13 @@ def _determine(trie: _Trie) -> _Machine:
     return machine
 
 
-def _too_many(trie: _Trie, states: Sequence[tuple[int, ...]]) -> AutomatonError:
-    """Names the patterns that are pending in most of the newest states."""
-    counts: Counter[str] = Counter()
-    for nodes in states[-1000:]:
-        counts.update({trie.pattern[node] for node in nodes})
-    worst = [pattern for pattern, _ in counts.most_common(4)]
+def _too_many(pending: Iterable[str], states: int) -> AutomatonError:
+    """`pending`: of the newest states, the patterns that they are for. Those that have most of them are named."""
+    worst = [pattern for pattern, _ in Counter(pending).most_common(4)]
     named = ", ".join(f"'{pattern}'" for pattern in worst)
     return AutomatonError(
-        f"these patterns together need more than {len(states) - 1} states: {named}",
-        hint="give some of them a longer beginning without wildcards, or fewer '**' and '?' in a row",
+        f"these patterns together need more than {states} states: {named}",
+        hint="give some of them a longer beginning without wildcards, or fewer '**', '?' and braces in a row",
         patterns=worst,
     )
 

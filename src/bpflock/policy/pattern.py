@@ -243,9 +243,12 @@ def _simplified(tokens: list[Token]) -> Tokens:
     return tuple(found)
 
 
-@functools.lru_cache(maxsize=16384)
 def parse(pattern: str) -> tuple[Tokens, ...]:
     """What a pattern consists of: the expansions of its braces, each the tokens of a path. Raises PatternError."""
+    return (_parsed_of_many if pattern.count(",") > _FEW_COMMAS else _parsed)(pattern)
+
+
+def _parse(pattern: str) -> tuple[Tokens, ...]:
     if len(pattern) > MAX_BYTES or len(pattern.encode(errors="surrogatepass")) > MAX_BYTES:
         position = min(MAX_BYTES, len(pattern) - 1)
         raise PatternError(pattern[:40] + "…", position, f"longer than {MAX_BYTES} bytes, as no path is")
@@ -254,6 +257,12 @@ def parse(pattern: str) -> tuple[Tokens, ...]:
     parser = _Parser(pattern)
     nodes = parser.sequence(0)
     return tuple(dict.fromkeys(_checked(parser, placed) for placed in _expand(parser, nodes)))
+
+
+# What is kept of patterns with many alternatives can be 2 MB each.
+_FEW_COMMAS = 6
+_parsed = functools.lru_cache(maxsize=16384)(_parse)
+_parsed_of_many = functools.lru_cache(maxsize=64)(_parse)
 
 
 def exact(pattern: str) -> frozenset[bytes] | None:

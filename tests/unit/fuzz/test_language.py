@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from bpflock.policy import pattern as patterns
 from bpflock.policy.bpfbox.load import parse
+from bpflock.policy.model import PolicySet
+from bpflock.policy.tables import CompileError, Numbering, compile_policy
 from tests.fuzz import grammar, language
 from tests.fuzz.limits import calls, cpu_time
 
@@ -107,6 +109,16 @@ def test_nothing_takes_for_ever(name: str) -> None:
     text = HUGE[name]
     with cpu_time(), calls(_CALLS + _CALLS_A_CHARACTER * len(text)):
         language.check(text)
+
+
+def test_alternatives_do_not_fill_the_memory() -> None:
+    """A thousand bytes of policy: the automaton is refused while it is made, not when two gigabytes are full."""
+    text = P + "".join(f'fs("/{n:03}{"{a,b}" * 12}{"y" * 40}", read)\n' for n in range(10))
+    policy = PolicySet(parse(text))
+    numbering = Numbering()
+    numbering.extend(policy)
+    with cpu_time(), pytest.raises(CompileError, match=r"more than 200[0-9]{3} states"):
+        compile_policy(policy, numbering, 1)
 
 
 def test_stars_do_not_backtrack() -> None:

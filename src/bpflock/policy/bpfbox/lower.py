@@ -522,10 +522,10 @@ def _joined(values: tuple[Token, ...]) -> str:
 def _family(token: Token, call: Call) -> int | None:
     if token == "any":
         return None
-    others = [_joined(argument.values) for argument in call.arguments[1:] if argument.key is None]
-    if token.lower() in names.PROTOCOLS and token.lower() not in names.FAMILIES:
-        raise _Fault(token, f"'{token}' is a protocol, not an address family", hints.of_protocol(token, others))
-    if token.lower() in names.TYPES and token.lower() not in names.FAMILIES:
+    if token.lower() not in names.FAMILIES and token.lower() in {*names.PROTOCOLS, *names.TYPES}:
+        others = [_joined(argument.values) for argument in call.arguments[1:] if argument.key is None]
+        if token.lower() in names.PROTOCOLS:
+            raise _Fault(token, f"'{token}' is a protocol, not an address family", hints.of_protocol(token, others))
         how = ", ".join(["net(inet|inet6", token.lower(), *others])
         raise _Fault(token, f"'{token}' is a type of socket, not an address family", f"{how})")
     if token.type == "NUMBER" and _number(token) < 64:

@@ -223,6 +223,8 @@ static enum result have_descriptor(const char *arg)
 
 static int flip(void *unused __attribute__((unused)))
 {
+	/* The program that is executed is our parent still. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	while (!stage) {
 		fcntl(RACED, F_SETFD, 0);
 		for (volatile int i = 0; i < 2000; i++)
@@ -367,7 +369,7 @@ static enum result fork_storm(const char *arg)
 	}
 }
 
-/* FILE: makes a file, and has a child read and remove it. */
+/* FILE [keep]: makes a file, and has a child read it, and remove it. */
 static enum result own_by_child(const char *arg)
 {
 	int fd, error;
@@ -381,7 +383,7 @@ static enum result own_by_child(const char *arg)
 	child = fork();
 	if (!child) {
 		error = read_one(first);
-		_exit(error ? error : unlink(first) ? errno : 0);
+		_exit(error ? error : !second[0] && unlink(first) ? errno : 0);
 	}
 	return of_error(error_of(child), "read and removed by a child");
 }
@@ -401,6 +403,6 @@ const struct attack subject_attacks[] = {
 	ATTACK(listen_exec, "answer the system calls of a program that becomes unenforced: PROGRAM"),
 	ATTACK(many_descriptors, "execute with many descriptors: COUNT FILE PROGRAM"),
 	ATTACK(fork_storm, "fork without end: MARK DENIED ESCAPED"),
-	ATTACK(own_by_child, "an own file, used by a child: FILE"),
+	ATTACK(own_by_child, "an own file, used by a child: FILE [keep]"),
 	{},
 };

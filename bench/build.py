@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from bpflock.confine.engine import ON_DEMAND
 from bpflock.kernel import pins
 from bpflock.kernel.bpf import Object
 from bpflock.locks import LOCKS
@@ -15,6 +16,8 @@ from bpflock.locks import LOCKS
 OUTPUT = Path(__file__).resolve().parent.parent / "build" / "bench"
 WORKLOAD = OUTPUT / "workload"
 TINY = OUTPUT / "tiny"
+DESCRIPTORS = OUTPUT / "descriptors"
+STARTED = OUTPUT / "started"
 # Each .bpf.o: as many empty programs as all locks have on each hook, and as privsnoop and the policy engine have.
 EMPTY = OUTPUT / "empty"
 EMPTY_TRACER = OUTPUT / "empty-tracer"
@@ -30,14 +33,15 @@ TRACER = "privsnoop"
 
 
 def hooks(*names: str) -> Counter[str]:
-    """How many programs these locks attach to each hook: its section, with a '?' where not every kernel has it."""
+    """How many programs these locks attach to each hook: its section, with a '?' where not every kernel has it; without
+    those that are only attached while they are needed."""
     found: Counter[str] = Counter()
     for name in names:
         with Object(name) as program:
             found.update(
                 f"{'?' if each.optional else ''}{each.hook}"
                 for each in program.programs
-                if not each.hook.startswith("iter/")
+                if not each.hook.startswith("iter/") and each.hook not in ON_DEMAND
             )
     return found
 
@@ -56,7 +60,9 @@ def main() -> None:
     # As installed: the guest cannot write bytecode, and would compile at each start.
     compileall.compile_dir(_SOURCES.parent / "src", quiet=2)
     _run("cc", *_STATIC, _SOURCES / "workload.c", "-o", WORKLOAD)
-    _run("cc", *_STATIC, "-nostdlib", "-fno-stack-protector", _SOURCES / "tiny.c", "-o", TINY)
+    _run("cc", *_STATIC, _SOURCES / "descriptors.c", "-o", DESCRIPTORS)
+    for program in (TINY, STARTED):
+        _run("cc", *_STATIC, "-nostdlib", "-fno-stack-protector", _SOURCES / f"{program.name}.c", "-o", program)
     zig = (sys.executable, "-m", "ziglang", "cc", "-target", "bpfel-freestanding-none", "-O2", "-g")
     for target, names in ((EMPTY, LOCK_NAMES), (EMPTY_TRACER, (TRACER,)), (EMPTY_POLICY, (pins.POLICY,))):
         wanted = hooks(pins.GUARD, *names)

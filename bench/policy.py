@@ -25,6 +25,8 @@ from bpflock.policy.tables import CompileError
 ROOT = Path("/mnt")
 DEEP = ROOT / "1/2/3/4/5/6"
 WORKLOAD = ROOT / "workload"
+STARTED = ROOT / "started"
+DESCRIPTORS = (100, 10_000)  # that a program has when a profile begins, all of one file
 COUNTS = (10, 100, 1000, 10_000)  # rules of a profile
 USUAL = 100
 _ROUNDS = 2
@@ -120,11 +122,13 @@ Results = dict[str, dict[str, float]]
 @dataclass(frozen=True)
 class Measured:
     """`rules`: what open+close takes more, by the number of the profile's rules, for depth 2 and depth 8. `uses`: what
-    reads and writes take, and by configuration what they take more, if the profile may only append to some file."""
+    reads and writes take, and by configuration what they take more, if the profile may only append to some file.
+    `descriptors`: what an exec takes with as many as DESCRIPTORS says."""
 
     results: Results
     rules: dict[int, tuple[float, float]]
     uses: dict[str, list[int]]
+    descriptors: dict[str, list[int]]
 
 
 def _filler(count: int) -> list[Rule]:
@@ -218,6 +222,7 @@ def _files() -> Iterator[None]:
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", ROOT], check=True)
     try:
         shutil.copy(build.WORKLOAD, WORKLOAD)
+        shutil.copy(build.STARTED, STARTED)
         DEEP.mkdir(parents=True)
         for directory in (ROOT, DEEP):
             shutil.copy(build.TINY, directory)
@@ -241,6 +246,15 @@ def _run(operation: Operation) -> int:
             path.parent.rmdir()
     if done.returncode:
         raise BpflockError(f"the workload '{operation.call}' failed")
+    return min(map(int, done.stdout.split()))
+
+
+def _exec(count: int) -> int:
+    """The least instructions of an exec with so many descriptors, from execve(2) to the program's first system call."""
+    command = [str(build.DESCRIPTORS), str(count), str(ROOT / build.TINY.name), str(STARTED)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise BpflockError("an exec with many descriptors failed")
     return min(map(int, done.stdout.split()))
 
 
@@ -282,4 +296,9 @@ def measure(progress: Callable[[str], None]) -> Measured:
             with _engine(executable, more=_APPENDS):
                 taken = [min(_run(each) for _ in range(_PROCESSES)) - clock for each in USES]
             uses[name] = [more - base for more, base in zip(taken, uses[BASE], strict=True)]
-    return Measured(results, rules, uses)
+        descriptors = {}
+        for name, executable in ((UNCONFINED, ROOT / "other"), (CONFINED, STARTED)):
+            progress(f"policy: descriptors, {name}")
+            with _engine(executable):
+                descriptors[name] = [_exec(count) for count in DESCRIPTORS]
+    return Measured(results, rules, uses, descriptors)

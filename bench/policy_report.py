@@ -11,6 +11,7 @@ from bench.policy import (
     CONFIGURATIONS,
     CONFINED,
     COUNTS,
+    DESCRIPTORS,
     EMPTY,
     EXEC,
     OPEN,
@@ -31,6 +32,7 @@ MAX_FIRST = 6000
 MAX_OF_APPARMOR = 0.35
 MAX_EXEC = 0.01  # of a fork+exec+exit
 MAX_SLOPE = 0.05  # from the fewest to the most rules
+MAX_DESCRIPTORS = 3  # times what an exec takes with the fewest descriptors
 _BAR = 50  # columns
 
 
@@ -70,6 +72,10 @@ def verdicts(measured: Measured) -> Iterator[Verdict]:
         text = f"{COUNTS[0]} to {COUNTS[-1]} rules, at most {MAX_SLOPE:.0%} more"
         yield Verdict(f"{operation.name}, confined", max(costs), min(costs) * (1 + MAX_SLOPE), text)
 
+    few, many = measured.descriptors[CONFINED]
+    text = f"at most {MAX_DESCRIPTORS} x {few}, what it takes with {DESCRIPTORS[0]}"
+    yield Verdict(f"exec with {DESCRIPTORS[1]} descriptors, confined", many, MAX_DESCRIPTORS * few, text)
+
 
 def as_json(measured: Measured) -> dict[str, Any]:
     return {
@@ -79,6 +85,9 @@ def as_json(measured: Measured) -> dict[str, Any]:
         "rules": {str(count): list(costs) for count, costs in measured.rules.items()},
         "uses": {
             each.name: {name: costs[place] for name, costs in measured.uses.items()} for place, each in enumerate(USES)
+        },
+        "descriptors": {
+            name: dict(zip(map(str, DESCRIPTORS), costs, strict=True)) for name, costs in measured.descriptors.items()
         },
         "verdicts": [{**dataclasses.asdict(verdict), "met": verdict.met} for verdict in verdicts(measured)],
     }
@@ -108,6 +117,12 @@ def _table(measured: Measured) -> Iterator[str]:
     for place, operation in enumerate(USES):
         base, *more = (measured.uses[name][place] for name in shown)
         yield f"{operation.name:{width}}{base:>12.0f}" + "".join(f"{_signed(number):>12}" for number in more)
+
+    yield ""
+    yield f"{'exec by which a profile begins':{width}}" + "".join(f"{name:>12}" for name in measured.descriptors)
+    for place, count in enumerate(DESCRIPTORS):
+        costs = "".join(f"{costs[place]:>12}" for costs in measured.descriptors.values())
+        yield f"{f'with {count} descriptors of one file':{width}}{costs}"
 
 
 def _chart(measured: Measured) -> Iterator[str]:

@@ -60,7 +60,7 @@ _ALWAYS = ("lsm/file_open",)
 _DESCRIPTORS = "lsm/file_permission"
 # Attached only while a fork may be under way that began before its parent was confined, or while there are taint rules.
 _FORKS = "tp_btf/task_newtask"
-_ON_DEMAND = {_DESCRIPTORS: "descriptors", _FORKS: "forks"}  # pins of the programs: until then, there is only the pin
+ON_DEMAND = {_DESCRIPTORS: "descriptors", _FORKS: "forks"}  # pins of the programs: until then, there is only the pin
 # The iterator that lists confined tasks is not attached: it is only pinned.
 _LIST = "policy_list"
 _LIST_PIN = "list"
@@ -351,7 +351,7 @@ class Engine:
 
     def _is_loaded(self, state: State) -> bool:
         """Whether the programs in the kernel are all there, and those that we would load."""
-        if tuple(hook for hook in pins.hooks(pins.POLICY) if hook not in _ON_DEMAND) != state.hooks:
+        if tuple(hook for hook in pins.hooks(pins.POLICY) if hook not in ON_DEMAND) != state.hooks:
             return False
         with contextlib.suppress(BpflockError), Map.open(pins.directory(pins.POLICY) / pins.CONFIG) as pinned:
             layout = ObjectTypes.load(pins.POLICY).struct("bpflock_config")
@@ -372,10 +372,10 @@ class Engine:
             config = program.types.struct("bpflock_config").pack(build=program.build, cpu_mask=cpu_mask())
             program.set_constant(CONFIG_SECTION, "config", config)
             hooks = tuple(
-                sorted({found.hook for found in program.programs if found.used and found.hook not in _ON_DEMAND})
+                sorted({found.hook for found in program.programs if found.used and found.hook not in ON_DEMAND})
             )
             base = pins.directory(pins.POLICY)
-            waiting = tuple(hook for hook in _ON_DEMAND if not pins.link_path(base, hook).exists())
+            waiting = tuple(hook for hook in ON_DEMAND if not pins.link_path(base, hook).exists())
             with pins.staging(pins.POLICY) as stage:
                 self._enforcer.say("policy: loading its programs into the kernel")
                 self._load(program)
@@ -387,8 +387,8 @@ class Engine:
                 with probing.attached(stage, probes):
                     self._enforcer.attach(program, stage, (_LIST, *waiting))
                 for found in program.programs:
-                    if found.hook in _ON_DEMAND:
-                        found.pin(stage / _ON_DEMAND[found.hook])
+                    if found.hook in ON_DEMAND:
+                        found.pin(stage / ON_DEMAND[found.hook])
                     elif found.name == _LIST:
                         found.pin(stage / _LIST_PIN)
                 pins.write_origins(stage, {})
@@ -492,11 +492,11 @@ class Engine:
         return any_
 
     def _attach(self, hook: str, *, wanted: bool) -> bool:
-        """Attach a program of _ON_DEMAND, or take it out. Whether it is attached newly."""
+        """Attach a program of ON_DEMAND, or take it out. Whether it is attached newly."""
         base = pins.directory(pins.POLICY)
         link = pins.link_path(base, hook)
         if wanted and not link.exists():
-            attach_pinned(base / _ON_DEMAND[hook], link)
+            attach_pinned(base / ON_DEMAND[hook], link)
             return True
         if not wanted:
             link.unlink(missing_ok=True)

@@ -68,6 +68,8 @@ class Source:
             return set()
         assert context.startswith("&"), f"a context that is not on the stack: {context}"
         name = context[1:]
+        if re.search(rf"\bstruct \w+ \*{name} = ", before):
+            return set()  # only a pointer
         declared = re.search(rf"\bstruct (\w+)[^;]*?\b{name}( = \{{(.*?)\}})?[,;]", before, re.S)
         assert declared, f"the context {name} is not declared where the loop is"
         fields = self.structs[declared[1]]

@@ -29,6 +29,7 @@ CONFINED = HERE / "bin/confined"
 ALONE = Path("/confined")  # in a mount namespace of one file system
 FILES = 3000
 ROUNDS = 3
+FOLDING = {"ext4": HERE / "ext4/folding", "fat": HERE / "fat"}
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _IN_ATTRIB = 4
 _AT_FDCWD = -100
@@ -47,10 +48,10 @@ fs("{HERE}/mounts/{{open,inner}}/**", read|setattr|getattr)
 fs("{HERE}/merged/{{code,log}}", read)
 fs("{HERE}/merged/log", append)
 fs("{HERE}/merged/allowed", read|exec)
-fs("{HERE}/{{ext4,fat}}/folding/*.KEY", read)
-fs("{HERE}/{{ext4,fat}}/folding/exact.txt", read)
-fs("{HERE}/{{ext4,fat}}/folding/[bB][oO][tT][hH]*", read)
-fs("{HERE}/{{ext4,fat}}/folding/below/**", read)
+fs("{HERE}/{{ext4/folding,fat}}/*.KEY", read)
+fs("{HERE}/{{ext4/folding,fat}}/exact.txt", read)
+fs("{HERE}/{{ext4/folding,fat}}/[bB][oO][tT][hH]*", read)
+fs("{HERE}/{{ext4/folding,fat}}/[xX]/**", read)
 fs("{HERE}/ext4/plain/exact.txt", read)
 """
 
@@ -116,13 +117,12 @@ def _make_folding(stack: contextlib.ExitStack) -> None:
     _sh(f"truncate -s 8M {HERE}/fat.image; busybox mkdosfs {HERE}/fat.image")
     _sh("modprobe -a vfat nls_cp437 nls_ascii || true")
     _mounted(stack, f"mount -t vfat -o loop {HERE}/fat.image", HERE / "fat")
-    for system in ("ext4", "fat"):
-        (HERE / system / "folding").mkdir()
-        if system == "ext4":
-            _sh(f"chattr +F {HERE}/ext4/folding")
-        (HERE / system / "folding/below").mkdir()
-        for name in ("secret.key", "exact.txt", "both", "a name that is long.txt", "below/Some"):
-            (HERE / system / "folding" / name).write_text(name)
+    FOLDING["ext4"].mkdir()
+    _sh(f"chattr +F {FOLDING['ext4']}")
+    for directory in FOLDING.values():
+        (directory / "x").mkdir()
+        for name in ("secret.key", "exact.txt", "both", "both that is long.txt", "x/Some"):
+            (directory / name).write_text(name)
     (HERE / "ext4/plain").mkdir()
     (HERE / "ext4/plain/exact.txt").write_text("exact")
 
@@ -413,7 +413,7 @@ def test_mprotect_to_write_on_overlayfs(place: Place, redteam: RedTeam) -> None:
 )
 def test_another_spelling(system: str, name: str, place: Place, redteam: RedTeam) -> None:
     """Stored are `secret.key` and `exact.txt`; rules allow `*.KEY` and `exact.txt`."""
-    attack = f"read_file {HERE}/{system}/folding/{name}"
+    attack = f"read_file {FOLDING[system]}/{name}"
     place.denials()
     within = place.run(attack)
     found = redteam.stopped(
@@ -428,8 +428,7 @@ def test_another_spelling(system: str, name: str, place: Place, redteam: RedTeam
 
 @pytest.mark.redteam("E18", "the short name of a file on a FAT")
 def test_a_short_name(place: Place, redteam: RedTeam) -> None:
-    (HERE / "fat/folding/both that is long.txt").write_text("long")
-    attack = f"read_file {HERE}/fat/folding/BOTHTH~1.TXT"
+    attack = f"read_file {FOLDING['fat']}/BOTHTH~1.TXT"
     place.denials()
     within = place.run(attack)
     redteam.stopped(
@@ -443,10 +442,10 @@ def test_a_short_name(place: Place, redteam: RedTeam) -> None:
 
 def test_spellings_that_all_have_the_same_rights(place: Place) -> None:
     place.denials()
-    for system in ("ext4", "fat"):
-        for name in ("both", "Both", "below/Some", "below/sOME"):
+    for system, directory in FOLDING.items():
+        for name in ("both", "Both", "x/Some", "X/sOME"):
             for _ in range(3):
-                ended = place.run(f"read_file {HERE}/{system}/folding/{name}")
+                ended = place.run(f"read_file {directory}/{name}")
                 assert ended == WORKED, (system, name, "\n".join(map(logfmt, place.denials())))
     assert place.run(f"read_file {HERE}/ext4/plain/exact.txt") == WORKED, "a directory that does not fold"
     assert place.run("read_file /proc/sys/kernel/ostype") == WORKED

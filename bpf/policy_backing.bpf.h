@@ -8,8 +8,6 @@
 
 #include "policy_objects.bpf.h"
 
-#define FMODE_BACKING (1U << 25)
-
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct backing_file {
 	struct file file;
@@ -17,9 +15,18 @@ struct backing_file {
 };
 #pragma clang attribute pop
 
+/*
+ * Whether a mapping's file is one: those of layers are. The mode has a bit for it, which differs between kernels, and nothing
+ * tells which it is.
+ */
 static __always_inline bool is_backing(struct file *file)
 {
-	return bpf_core_type_exists(struct backing_file) && file->f_mode & FMODE_BACKING;
+	struct dentry *dentry = file->f_path.dentry;
+	struct mount *mount = mount_of((u64)file->f_path.mnt);
+
+	if (!bpf_core_field_exists(struct backing_file, user_path))
+		return false;
+	return (u64)BPF_CORE_READ(mount, mnt_ns) == MNT_NS_INTERNAL && !(BPF_CORE_READ(dentry, d_sb, s_flags) & SB_KERNMOUNT);
 }
 
 /*

@@ -26,7 +26,7 @@ from .redteam import DENIED, WORKED, RedTeam
 HERE = Path("/tmp/redteam-paths")
 FREE = HERE / "bin/free"
 CONFINED = HERE / "bin/confined"
-ALONE = Path("/confined")  # in a mount namespace of one file system
+ALONE = Path("/tmp/redteam-alone/confined")  # in a mount namespace of one file system, and by a bind mount in the first
 FILES = 3000
 ROUNDS = 3
 FOLDING = {"ext4": HERE / "ext4/folding", "fat": HERE / "fat"}
@@ -157,7 +157,10 @@ def place(all_locks: Locks) -> Iterator[Place]:
         _mounted(stack, "mount -t tmpfs none", HERE / "root")
         for name in ("open", "closed", "old", "proc"):
             (HERE / "root" / name).mkdir()
-        shutil.copy(ATTACK, HERE / "root/confined")
+        within_root = HERE / "root" / ALONE.relative_to("/")
+        within_root.parent.mkdir(parents=True)
+        shutil.copy(ATTACK, within_root)
+        _mounted(stack, f"mount --bind {within_root.parent}", ALONE.parent)
         shutil.copy(ATTACK, HERE / "root/free")
         shutil.copy("/bin/busybox", HERE / "root")
         for name in ("open/file", "closed/file"):

@@ -54,6 +54,7 @@ extern const struct attack way_attacks[];
 extern const struct attack far_attacks[];
 extern const struct attack terminal_attacks[];
 extern const struct attack process_attacks[];
+extern const struct attack paths_attacks[];
 
 int probe(void); /* see prober.c */
 

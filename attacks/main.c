@@ -12,7 +12,7 @@ static const struct attack *const tables[] = {
 	kimglock_attacks, kmodlock_attacks,   bpfrestrict_attacks, filelesslock_attacks, nslock_attacks,
 	netlock_attacks,  rootfslock_attacks, sysfslock_attacks,   guard_attacks, policy_attacks,
 	confine_attacks,  subject_attacks,    process_attacks,
-	way_attacks,	  far_attacks,	      terminal_attacks,
+	way_attacks,	  far_attacks,	      terminal_attacks, paths_attacks,
 };
 #define TABLES (sizeof(tables) / sizeof(tables[0]))
 

@@ -395,6 +395,7 @@ enum bpflock_reason {
 	REASON_DENIED_NO_MEMORY = 35,
 	REASON_DENIED_ENVIRONMENT = 36, /* of an exec that changes the profile, or ends taint */
 	REASON_DENIED_TOO_MANY = 37, /* more files are open at an exec than are looked up */
+	REASON_DENIED_FOLDS = 38, /* its directory takes other spellings of the name, which have other rights */
 };
 
 /* One lock's configuration, in .rodata: constant before load, so that the verifier drops what it switches off. */

@@ -24,7 +24,7 @@
  *  lsm/path_*, lsm/inode_getattr, lsm/file_ioctl
  *                            names made and removed, attributes.
  *  lsm/inode_rename, fexit/vfs_rename
- *                            count renames of directories: labels of files below them are made anew.
+ *                            count renames of directories: policy_renames.bpf.h.
  *
  * Not done here: searching a directory needs no right. What was mapped before the policy stays so.
  * Times, extended attributes, socket files: policy_attributes.bpf.h. Anything but files: policy_objects.bpf.h,
@@ -61,6 +61,8 @@
 
 const volatile struct policy_detail detail_type; /* in BTF, for user space */
 
+#include "policy_renames.bpf.h"
+
 /*
  * The label of a file and, if a subject is given, its rights on it, into scratch: from what is kept for the inode if
  * that holds, else by a walk, and kept. `fresh`: nothing is kept, as was just seen.
@@ -80,9 +82,11 @@ static __always_inline void look_up(struct policy_scratch *scratch, struct vfsmo
 
 		barrier();
 		holds = !(seq & 1) && label_holds(kept, task, mnt, dentry);
-		scratch->versions = kept->versions;
-		scratch->generation = generation_of(kept->versions);
-		scratch->renaming = 0;
+		scratch->generation = kept->generation;
+		scratch->tree = kept->tree;
+		scratch->tree_renames = kept->renames;
+		scratch->renaming = scratch->crossed = 0;
+		scratch->name = kept->name;
 		scratch->event = kept->event;
 		scratch->ns = kept->ns;
 		scratch->moves = kept->moves;
@@ -133,13 +137,16 @@ __noinline u32 policy_judge(struct policy_task *subject, struct policy_scratch *
 	if (!profile)
 		return 0;
 	label = scratch->label;
-	if (label == LABEL_LAYER)
+	/* Nobody else than overlayfs has such a file. It does not act as the task, and was asked for it before. */
+	if (label == LABEL_LAYER && has_other_creds(bpf_get_current_task_btf()))
 		return 0;
 	/* A pipe, a socket, memory of its own: it was got by other calls. But none of it is executed. */
 	if (label == LABEL_INTERNAL && !(access & FILE_EXEC))
 		return 0;
 	if (label == LABEL_TOO_DEEP)
 		reason = REASON_DENIED_TOO_DEEP;
+	else if (label == LABEL_FOLDS)
+		reason = REASON_DENIED_FOLDS;
 	else if (label >= LABEL_BAD)
 		reason = REASON_DENIED_NO_PATH;
 	if (scratch->rights.contexts)
@@ -182,6 +189,7 @@ __noinline u32 policy_judge(struct policy_task *subject, struct policy_scratch *
 }
 
 #include "policy_attributes.bpf.h"
+#include "policy_backing.bpf.h"
 
 /* All that is not settled at once by what is kept for the inode. */
 static __noinline int decide_path(struct policy_task *subject, struct vfsmount *mnt, struct dentry *dentry,
@@ -213,9 +221,9 @@ static __noinline int decide_path(struct policy_task *subject, struct vfsmount *
 }
 
 /* Before anything is decided on an open: then it is decided by this generation, or by a later one. */
-static __always_inline void note_open(struct policy_task *subject, u64 versions)
+static __always_inline void note_open(struct policy_task *subject, u32 generation)
 {
-	subject->opened = generation_of(versions);
+	subject->opened = generation;
 }
 
 /*
@@ -226,17 +234,18 @@ static __always_inline bool settles(const struct policy_label *kept, struct poli
 				    struct task_struct *task, struct vfsmount *mnt, struct dentry *dentry, u64 *unsettled,
 				    bool opens)
 {
-	u64 seq = kept->seq, versions;
+	u64 seq = kept->seq;
 	struct policy_task *now;
+	u32 generation;
 
 	barrier();
-	versions = versions_now();
-	if (kept->versions != versions)
+	generation = generation_now();
+	if (!versions_hold(kept, generation))
 		return false;
 	barrier();
 	now = *subject;
 	if (opens)
-		note_open(now, versions);
+		note_open(now, generation);
 	if (kept->who != who_of(now) || !path_holds(kept, task, mnt, dentry))
 		return false;
 	*unsettled = kept->unsettled;
@@ -467,7 +476,7 @@ int policy_mark(struct bpf_iter__task *context)
 	if (!exe)
 		return 0;
 	walk_label(scratch, task, exe->f_path.mnt, exe->f_path.dentry, false);
-	profile = profile_of_executable(scratch->generation, scratch->label);
+	profile = profile_of_executable(scratch->generation, label_of_executable(scratch));
 	if (!profile || !is_of_host(scratch, task, (u64)exe->f_path.dentry, profile))
 		return 0;
 	subject = bpf_task_storage_get(&policy_tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -568,7 +577,7 @@ int BPF_PROG(policy_file_open, struct file *file)
 		if (passes_untainted(unsettled, who_of(subject), task, access))
 			return 0;
 	}
-	note_open(subject, versions_now());
+	note_open(subject, generation_now());
 	verdict = query_open(subject, file, &query, !kept);
 	if (verdict != UNDECIDED)
 		return verdict;
@@ -634,6 +643,12 @@ int BPF_PROG(policy_file_mprotect, struct vm_area_struct *vma, unsigned long req
 	}
 	if (prot & PROT_WRITE && vma->vm_flags & VM_SHARED && file->f_flags & O_APPEND)
 		access |= FILE_WRITE;
+	if (unlikely(is_backing(file))) {
+		/* Whether the task is asked about it is noted of another struct file. */
+		if (policy_pass.any)
+			access |= access_of_any_mapping(file, vma->vm_flags & VM_SHARED, prot & PROT_WRITE);
+		return decide_backing(file, EVENT_LSM_FILE_MPROTECT, access);
+	}
 	if (unlikely(policy_pass.any))
 		access |= access_of_mapping(file, vma->vm_flags & VM_SHARED, prot & PROT_WRITE);
 	return access ? decide_file(file, EVENT_LSM_FILE_MPROTECT, access) : 0;
@@ -706,6 +721,7 @@ int BPF_PROG(policy_path_unlink, struct path *dir, struct dentry *dentry, int re
 SEC("lsm/path_rmdir")
 int BPF_PROG(policy_path_rmdir, struct path *dir, struct dentry *dentry, int ret)
 {
+	note_removed(dentry);
 	return ret ? ret : decide_name(dir->mnt, dentry, EVENT_LSM_PATH_RMDIR, FILE_RM);
 }
 
@@ -793,50 +809,6 @@ int BPF_PROG(policy_inode_getattr, struct path *path, int ret)
 	if (!inode)
 		return 0;
 	return decide_known(subject, task, path->mnt, dentry, inode, EVENT_LSM_INODE_GETATTR, FILE_GETATTR);
-}
-
-static __always_inline bool is_directory(struct dentry *dentry)
-{
-	struct inode *inode = inode_of(dentry);
-
-	return inode && (inode->i_mode & S_IFMT) == S_IFDIR;
-}
-
-static __always_inline void change_tree(void)
-{
-	if (policy_versions.tree < TREE_MAX)
-		__sync_fetch_and_add(&policy_versions.tree, 1);
-}
-
-/* From here on, no path is kept until the rename has happened, or failed. */
-SEC("lsm/inode_rename")
-int BPF_PROG(policy_inode_rename, struct inode *old_dir, struct dentry *old, struct inode *new_dir, struct dentry *new,
-	     int ret)
-{
-	u64 thread = bpf_get_current_pid_tgid();
-	u32 value = 0;
-
-	if (likely(!is_directory(old) && !is_directory(new)))
-		return ret;
-	/* An earlier one of this thread that was left out below is under way still. */
-	if (bpf_map_update_elem(&policy_renames, &thread, &value, BPF_NOEXIST) != -EEXIST)
-		__sync_fetch_and_add(&policy_versions.renaming, 1);
-	change_tree();
-	return ret;
-}
-
-/* It has failed, too, if the hook was not asked, as another security module had refused: nothing is under way then. */
-SEC("fexit/vfs_rename")
-int BPF_PROG(policy_vfs_rename, struct renamedata *data)
-{
-	u64 thread = bpf_get_current_pid_tgid();
-
-	if (likely(!is_directory(data->old_dentry) && !is_directory(data->new_dentry)))
-		return 0;
-	change_tree();
-	if (!bpf_map_delete_elem(&policy_renames, &thread) && policy_versions.tree < TREE_MAX)
-		__sync_fetch_and_add(&policy_versions.renaming, -1);
-	return 0;
 }
 
 #include "policy_status.bpf.h"

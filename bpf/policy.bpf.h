@@ -8,9 +8,10 @@
  *          automaton after its path is kept, too: what is in it is one component away.
  *
  * A path cannot change unnoticed. The label names what it was made from: dentry and its sequence count (the kernel raises
- * it when the file is renamed), mount, mount namespace and its event number (mounts, moves, pivots; the kernel counts
- * them), the count of directory renames, of which none may be under way, and the generation of the policy. All are read
- * before the walk, and whatever changes during a walk makes it start again.
+ * it when the file is renamed), the name's hash and the number of the directory (a dentry that is freed may come back at the
+ * same address, with the same count, for another name of the file), mount, mount namespace and its event number (mounts,
+ * moves, pivots; the kernel counts them), the count of directory renames, of which none may be under way, and the generation
+ * of the policy. All are read before the walk, and whatever changes during a walk makes it start again.
  */
 #ifndef BPFLOCK_POLICY_BPF_H
 #define BPFLOCK_POLICY_BPF_H
@@ -30,9 +31,12 @@
 #define PATH_PART 512	/* bytes of a path that are collected before they go through the automaton */
 #define WALKS 4		/* a path that changes this often while it is walked is denied */
 #define CONTEXTS_MAX 255
-#define MOUNTS_KEPT 4	/* mounts of one file system in one namespace; with more, what is not told a path denies */
+#define MOUNTS_MAX 4096	/* mounts of one file system in one namespace; with more, what is not told a path denies */
+#define TREES 256	/* counts of directory renames */
 
 #define SB_KERNMOUNT (1 << 22)
+#define PROC_SUPER_MAGIC 0x9fa0
+#define S_CASEFOLD (1 << 15)
 #define MNT_NS_INTERNAL ((u64)-22) /* ERR_PTR(-EINVAL): fs/mount.h */
 
 #define POLICY_CANARY 0xffffffffU /* the profile of bpflock's own test: denied everything */
@@ -42,6 +46,14 @@
 #define LABEL_TOO_DEEP (LABEL_BAD + 2)
 #define LABEL_INTERNAL (LABEL_BAD + 3) /* pipes, sockets, memfds: on a mount of the kernel's own */
 #define LABEL_LAYER (LABEL_BAD + 4) /* what overlayfs opens underneath: decided on already, by the name the task used */
+#define LABEL_FOLDS (LABEL_BAD + 5) /* another spelling of a name would do as well, and has other rights */
+
+/* Which of all names of its file system a name is, whatever dentry stands for it: numbers that are not given again. */
+struct policy_name {
+	u64 directory; /* inode number and generation */
+	u32 directory_generation;
+	u32 hash; /* of the name: the kernel's */
+};
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct task_struct___vfork {
@@ -51,16 +63,20 @@ struct task_struct___vfork {
 
 struct policy_label {
 	u64 seq; /* odd while it is written */
+	u32 generation; /* of the policy; 0 while the rest is written */
+	u32 label;
+	u64 tree; /* which count of directory renames the path depends on, */
+	u64 renames; /* and what it was */
 	u64 dentry;
 	u64 mnt;
 	u64 ns;
 	u64 event;
-	u64 versions; /* struct policy_versions, without what is under way */
+	struct policy_name name;
 	u64 who; /* who_of() the subject whose rights these are; 0: nobody's */
-	u32 label;
+	u32 moves; /* d_seq of the dentry */
 	u32 state; /* of the automaton, after the path */
 	u32 length; /* of the path */
-	u32 moves; /* d_seq of the dentry */
+	u32 pad;
 	u64 unsettled;
 	struct policy_rights rights;
 	u64 owner; /* the program that created the file: not part of what seq protects */
@@ -74,9 +90,10 @@ struct policy_label {
 
 struct policy_component {
 	u64 name; /* address of the name in the kernel */
-	u32 len;
-	u32 pad;
+	u64 len; /* and NAME_FOLDS */
 };
+#define NAME_FOLDS (1ULL << 32) /* its directory takes other spellings of it, too */
+#define NAME_FOLDS_MORE (1ULL << 33) /* short names, and what follows dots and spaces at the end, as well */
 
 /* What a walk needs of a struct mount, and of a struct dentry. Where the kernel has it side by side, it is read by one call. */
 struct policy_mount {
@@ -86,6 +103,9 @@ struct policy_mount {
 };
 
 struct policy_dentry {
+	u32 flags;
+	u32 moves;
+	u64 list[2];
 	u64 parent;
 	u32 hash;
 	u32 len;
@@ -169,7 +189,12 @@ struct policy_scratch {
 	u32 state;
 	u32 slot; /* which automaton */
 	u32 writes; /* the path goes into the task's message, not through the automaton */
-	u32 bad;
+	u32 bad; /* a label, or 0 */
+	u32 folds; /* the mount's file system compares names by itself */
+	u32 folding; /* the name that is run through the automaton may be spelled otherwise; the bytes left of it */
+	u32 folded; /* and would have other rights then */
+	u32 crossed; /* the path goes over a mount point whose name may change */
+	u32 spelled; /* the label of the path as it is spelled */
 	u32 part; /* bytes in path[] */
 	u32 fed; /* of them, how many went through the automaton */
 	u32 from_directory; /* state and length are those of the directory: feed only the name */
@@ -185,9 +210,13 @@ struct policy_scratch {
 	u64 ns;
 	u64 ns_root; /* its mount that all others are below */
 	u64 event;
-	u64 versions;
-	u32 renaming;
-	u32 renames;
+	u64 tree; /* of the file's file system */
+	u64 tree_renames;
+	u64 renames_anywhere;
+	u64 renaming; /* directories, on the file's file system */
+	u64 renaming_anywhere;
+	struct policy_name name;
+	u32 renames; /* of anything */
 	u32 moves;
 	u32 generation;
 	u32 label;
@@ -201,9 +230,17 @@ struct policy_scratch {
 	u32 directory_length;
 	u32 directory_label;
 
-	/* Where a file may be seen: mounts of its file system in the task's mount namespace. */
-	u64 mounts[MOUNTS_KEPT];
-	u32 mount_count;
+	/* Where a file may be seen: a search for the mounts of its file system in the task's mount namespace. */
+	u64 mounts; /* the end of the list; 0 on a chain */
+	u64 first_mount;
+	u64 next_mount;
+	u64 found_mount;
+	u64 mounts_event; /* of the namespace, when it began */
+	u32 mounts_left; /* to look at */
+	u32 mounts_again; /* how often it began again */
+	u32 ended;
+	u32 seen; /* the file, on some mount */
+	u32 denied;
 
 	struct policy_request request;
 	struct policy_detail detail;
@@ -220,45 +257,52 @@ struct policy_message {
 };
 
 /*
- * What is kept of a path holds as long as these are the same: compared as one word. User space switches to a generation when
- * the tables of its slot are there; 0: none is in force. The tree changes twice with every rename of a directory.
+ * Renames of directories. A path that lies on one file system depends on the renames there; one that goes over mount points
+ * depends on those of all. By the superblock's address, several may share a count; the first one is that of all.
+ */
+struct policy_tree {
+	u64 renames; /* rises twice with each */
+	/*
+	 * Those under way: meanwhile nothing is kept. It is raised before `renames` is, and lowered after it, so whoever reads
+	 * `renames` and then none under way here will see the next one by `renames`. Counting afterwards is not enough: a
+	 * preemptible kernel leaves out a tracing program that another task is in the middle of on the same CPU. Hooks are never
+	 * left out, so such a rename stays under way, and until the same thread renames again every path is walked.
+	 */
+	u64 renaming;
+};
+
+/*
+ * What is kept of a path holds as long as these are the same. User space switches to a generation when the tables of its
+ * slot are there; 0: none is in force.
  */
 struct policy_versions {
 	u32 generation;
-	u32 tree;
-	/*
-	 * Directory renames under way: meanwhile nothing is kept. It is raised before `tree` is, and lowered after it, so whoever
-	 * reads `tree` and then no rename here will see the next one by `tree`. Counting afterwards is not enough: a preemptible
-	 * kernel leaves out a tracing program that another task is in the middle of on the same CPU. Hooks are never left out, so
-	 * such a rename stays under way for ever, and from then on every path is walked.
-	 */
-	u32 renaming;
+	u32 pad;
+	struct policy_tree trees[TREES];
 } __attribute__((aligned(8))) policy_versions SEC(".data.versions");
 
-/* Where `tree` stays, with a rename under way for ever: it must not come to a number a second time. */
-#define TREE_MAX 0xf0000000U
+_Static_assert(__builtin_offsetof(struct policy_versions, generation) == 0, "where user space stores it");
 
-static __always_inline u64 versions_now(void)
+#define TREE_ANY 0
+
+static __always_inline u32 generation_now(void)
 {
-	return *(volatile u64 *)&policy_versions;
+	return *(volatile u32 *)&policy_versions.generation;
 }
 
-static __always_inline u32 generation_of(u64 versions)
+static __always_inline volatile struct policy_tree *tree_at(u64 tree)
 {
-	return versions;
+	asm volatile("%0 &= 255" : "+r"(tree));
+	return &policy_versions.trees[tree];
 }
 
-_Static_assert(__builtin_offsetof(struct policy_versions, generation) == 0 && __builtin_offsetof(struct policy_versions, tree) == 4,
-	       "versions_now() reads both");
+/* By the superblock's address: a number, not what the verifier knows as a pointer, with which it lets nobody calculate. */
+static __always_inline u64 tree_of(u64 sb)
+{
+	u64 tree = sb * 0x9e3779b97f4a7c15ULL >> 56;
 
-/* Threads whose rename of a directory is under way. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 65536);
-	__type(key, u64);
-	__type(value, u32);
-} policy_renames SEC(".maps");
+	return tree == TREE_ANY ? 1 : tree;
+}
 
 /* By the number of the profile: what was decided under it, exact; `last` as event times are. User space makes the entries. */
 struct policy_stat {
@@ -493,7 +537,7 @@ static __always_inline struct mount *mount_of(u64 vfsmount)
 	return (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
 }
 
-static __always_inline void push(struct policy_scratch *scratch, u32 index, u64 name, u32 len)
+static __always_inline void push(struct policy_scratch *scratch, u32 index, u64 name, u64 len)
 {
 	asm volatile("%0 &= 63" : "+r"(index));
 	scratch->stack[index].name = name;
@@ -514,29 +558,58 @@ static __always_inline void read_mount(struct policy_mount *read, struct mount *
 
 static __always_inline void read_dentry(struct policy_dentry *read, struct dentry *dentry)
 {
-	if (bpf_core_field_offset(struct dentry, d_name) == bpf_core_field_offset(struct dentry, d_parent) + 8) {
-		bpf_probe_read_kernel(read, sizeof(*read), (void *)dentry + bpf_core_field_offset(struct dentry, d_parent));
+	if (bpf_core_field_offset(struct dentry, d_flags) == 0 && bpf_core_field_offset(struct dentry, d_parent) == 24 &&
+	    bpf_core_field_offset(struct dentry, d_name) == 32) {
+		bpf_probe_read_kernel(read, sizeof(*read), dentry);
 		return;
 	}
+	read->flags = BPF_CORE_READ(dentry, d_flags);
 	read->parent = (u64)BPF_CORE_READ(dentry, d_parent);
 	read->len = BPF_CORE_READ(dentry, d_name.len);
 	read->name = (u64)BPF_CORE_READ(dentry, d_name.name);
 }
 
-_Static_assert(__builtin_offsetof(struct policy_dentry, len) == 8 + __builtin_offsetof(struct qstr, len) &&
-	       __builtin_offsetof(struct policy_dentry, name) == 8 + __builtin_offsetof(struct qstr, name),
-	       "struct policy_dentry ends like the kernel's struct qstr");
+_Static_assert(__builtin_offsetof(struct policy_dentry, parent) == 24 &&
+	       __builtin_offsetof(struct policy_dentry, len) == 32 + __builtin_offsetof(struct qstr, len) &&
+	       __builtin_offsetof(struct policy_dentry, name) == 32 + __builtin_offsetof(struct qstr, name),
+	       "struct policy_dentry is what the kernel's struct dentry begins with, where read_dentry() reads both");
 
 /* bpf_loop() hands on what lies on the stack only. */
 struct way {
 	struct policy_scratch *scratch;
 };
 
+/* The flag of dentries of file systems that compare names in their own way. */
+static __always_inline u32 compares_names(void)
+{
+	return bpf_core_enum_value_exists(enum dentry_flags, DCACHE_OP_COMPARE) ?
+		       bpf_core_enum_value(enum dentry_flags, DCACHE_OP_COMPARE) :
+		       DCACHE_OP_COMPARE;
+}
+
+/* Which other spellings of a name lead to the file as well. Of a file system that compares names itself. */
+__noinline u64 policy_spelling(u64 name, u64 parent)
+{
+	struct dentry *dentry = (void *)name, *directory = (void *)parent;
+	struct super_block *sb = BPF_CORE_READ(dentry, d_sb);
+	struct super_block___encoding *encoded = (void *)sb;
+	struct inode___flags *inode = (void *)BPF_CORE_READ(directory, d_inode);
+
+	/* Below /proc/sys, names are compared to hide some: but byte by byte. */
+	if (BPF_CORE_READ(sb, s_magic) == PROC_SUPER_MAGIC)
+		return 0;
+	/* Where the file system has an encoding, directories fold case that are marked so. */
+	if (bpf_core_field_exists(struct super_block___encoding, s_encoding) && BPF_CORE_READ(encoded, s_encoding))
+		return BPF_CORE_READ(inode, i_flags) & S_CASEFOLD ? NAME_FOLDS : 0;
+	return NAME_FOLDS | NAME_FOLDS_MORE;
+}
+
 /* One step up: to the parent, or over a mount point. */
 static long step_up(u32 index, struct way *way)
 {
 	struct policy_scratch *scratch = way->scratch;
 	struct policy_dentry dentry = {};
+	u64 len;
 
 	if (scratch->dentry == scratch->at.root) {
 		u64 mount = scratch->mount;
@@ -552,6 +625,10 @@ static long step_up(u32 index, struct way *way)
 		scratch->mount = mount;
 		scratch->at.parent = scratch->at.root = 0;
 		read_mount(&scratch->at, (void *)mount);
+		/* What is mounted on the root of a mount, as systems are on their first file system: no name to change. */
+		if (scratch->dentry != scratch->at.root)
+			scratch->crossed = true;
+		scratch->folds = false;
 		return 0;
 	}
 	read_dentry(&dentry, (void *)scratch->dentry);
@@ -565,7 +642,10 @@ static long step_up(u32 index, struct way *way)
 			scratch->result = WALK_FULL;
 			return 1;
 		}
-		push(scratch, scratch->count - scratch->skip, dentry.name, dentry.len);
+		len = dentry.len;
+		if (unlikely(scratch->folds || dentry.flags & compares_names()))
+			len |= policy_spelling(scratch->dentry, dentry.parent);
+		push(scratch, scratch->count - scratch->skip, dentry.name, len);
 	}
 	scratch->count++;
 	scratch->dentry = dentry.parent;
@@ -611,7 +691,7 @@ static long run_bytes(u32 index, struct way *way)
 	const char *path;
 
 	if (!block) {
-		scratch->bad = true; /* never: the states of a policy set in force have all their blocks */
+		scratch->bad = LABEL_TOO_DEEP; /* never: the states of a policy set in force have all their blocks */
 		return 1;
 	}
 	asm volatile("%0 &= %1" : "+r"(at) : "i"(PATH_PART - 1));
@@ -641,6 +721,49 @@ static __always_inline bool directories_can_be_kept(void)
 	return !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_cgrp_storage_get);
 }
 
+static __always_inline u8 other_case(u8 byte)
+{
+	u8 letter = byte | 0x20;
+
+	return letter >= 'a' && letter <= 'z' ? byte ^ 0x20 : byte;
+}
+
+/*
+ * A byte of a name that may be spelled otherwise. All spellings must lead to the same state, byte by byte: then they have the
+ * same rights. Beyond ASCII one name may have several lengths, so that it is not looked into.
+ */
+static long run_folding(u32 index, struct way *way)
+{
+	struct policy_scratch *scratch = way->scratch;
+	u32 slot = scratch->slot;
+	void *automaton = bpf_map_lookup_elem(&policy_automata, &slot);
+	u32 state = scratch->state, at = scratch->fed, left = scratch->part - at, next;
+	const struct policy_block *block = automaton ? block_of(automaton, state) : 0;
+	const u32 *cells;
+	u8 byte;
+
+	if (!block) {
+		scratch->bad = LABEL_TOO_DEEP; /* never, as above */
+		return 1;
+	}
+	if (!left)
+		return 1;
+	asm volatile("%0 &= %1" : "+r"(at) : "i"(PATH_PART - 1));
+	byte = scratch->path[at];
+	cells = &block->cells[state % BLOCK_STATES];
+	if (unlikely(byte == 1))
+		byte = 2;
+	next = transition(cells, byte);
+	if (byte >= 0x80 || next != transition(cells, other_case(byte)))
+		scratch->folded = true;
+	/* ABCDEF~1 is another name of a longer one, and a name with dots or spaces at its end of the one without. */
+	if (scratch->folding == 2 && (byte == '~' || (left == 1 && (byte == '.' || byte == ' '))))
+		scratch->folded = true;
+	scratch->state = next;
+	scratch->fed = at + 1;
+	return left == 1;
+}
+
 /* What was collected goes through the automaton. */
 __noinline u32 policy_run(struct policy_scratch *scratch)
 {
@@ -651,7 +774,9 @@ __noinline u32 policy_run(struct policy_scratch *scratch)
 	scratch->fed = 0;
 	scratch->length += scratch->part;
 	if (scratch->length >= PATH_LONG)
-		scratch->bad = true;
+		scratch->bad = LABEL_TOO_DEEP;
+	else if (unlikely(scratch->folding))
+		bpf_loop(PATH_PART, run_folding, &way, 0);
 	else if (scratch->part && scratch->state != STATE_DEAD)
 		bpf_loop(PATH_PART, run_bytes, &way, 0);
 	scratch->part = 0;
@@ -678,21 +803,25 @@ static long feed_component(u32 index, struct way *way)
 {
 	struct policy_scratch *scratch = way->scratch;
 	u32 at = scratch->left - 1, len, to;
-	u64 address;
+	u64 address, folds;
 
 	if (at >= DEPTH)
 		return 1;
 	scratch->left = at;
-	len = scratch->stack[at].len;
+	folds = scratch->stack[at].len;
+	len = folds;
+	folds >>= 32;
 	address = scratch->stack[at].name;
 	if (len >= NAME_LEN) {
-		scratch->bad = true;
+		scratch->bad = LABEL_TOO_DEEP;
 		return 1;
 	}
 	if (unlikely(scratch->writes))
 		return !write_component(scratch, address, len);
 	to = scratch->part;
 	if (unlikely(to + len >= PATH_PART - 1))
+		policy_run(scratch);
+	if (unlikely(folds))
 		policy_run(scratch);
 	if (directories_can_be_kept() && !at) {
 		/* The last one: the state before it is the directory's. */
@@ -704,10 +833,16 @@ static long feed_component(u32 index, struct way *way)
 	asm volatile("%0 &= %1" : "+r"(to) : "i"(PATH_PART - 1));
 	scratch->path[to] = '/';
 	scratch->part = to + len + 1;
-	if (likely(!bpf_probe_read_kernel(scratch->path + to + 1, len, (void *)address)))
-		return 0;
-	scratch->bad = true;
-	return 1;
+	if (unlikely(bpf_probe_read_kernel(scratch->path + to + 1, len, (void *)address))) {
+		scratch->bad = LABEL_TOO_DEEP;
+		return 1;
+	}
+	if (unlikely(folds)) {
+		scratch->folding = folds & NAME_FOLDS_MORE >> 32 ? 2 : 1;
+		policy_run(scratch);
+		scratch->folding = 0;
+	}
+	return 0;
 }
 
 /* A path deeper than the stack: from the root down, DEPTH components at a time, each time walked up from the file. */
@@ -759,7 +894,7 @@ __noinline u32 policy_feed_path(struct policy_scratch *scratch)
 	}
 	if (!scratch->writes)
 		policy_run(scratch);
-	return scratch->bad ? LABEL_TOO_DEEP : 0;
+	return scratch->bad;
 }
 
 /* Put the components from here up on the stack, and find the top. */
@@ -779,15 +914,29 @@ static __always_inline void begin(struct policy_scratch *scratch)
 	scratch->at.root = scratch->from_root;
 	scratch->at.parent = 0;
 	scratch->skip = scratch->length = scratch->part = scratch->bad = scratch->writes = scratch->count = scratch->from_directory = 0;
+	scratch->folds = scratch->folding = scratch->folded = scratch->crossed = 0;
 	scratch->result = WALKING;
 }
 
-static __always_inline void note_versions(struct policy_scratch *scratch)
+static __always_inline void note_generation(struct policy_scratch *scratch)
 {
-	scratch->versions = versions_now();
-	scratch->renaming = *(volatile u32 *)&policy_versions.renaming;
-	scratch->generation = generation_of(scratch->versions);
+	scratch->generation = generation_now();
 	scratch->slot = scratch->generation & (GENERATIONS - 1);
+}
+
+/* What the path may turn out to depend on. */
+static __always_inline void note_trees(struct policy_scratch *scratch, struct super_block *sb)
+{
+	volatile struct policy_tree *tree;
+
+	*(volatile u64 *)&scratch->tree = (u64)sb;
+	scratch->tree = tree_of(*(volatile u64 *)&scratch->tree);
+	tree = tree_at(scratch->tree);
+	scratch->tree_renames = tree->renames;
+	scratch->renaming = tree->renaming;
+	tree = tree_at(TREE_ANY);
+	scratch->renames_anywhere = tree->renames;
+	scratch->renaming_anywhere = tree->renaming;
 }
 
 /* What must be the same after a walk as before it. Of the directory nothing will be kept. */
@@ -801,7 +950,7 @@ static __always_inline void note(struct policy_scratch *scratch)
 	scratch->directory = 0;
 	scratch->event = BPF_CORE_READ(ns, event);
 	scratch->ns_root = (u64)BPF_CORE_READ(ns, root);
-	note_versions(scratch);
+	note_generation(scratch);
 }
 
 static __always_inline bool changed_since(struct policy_scratch *scratch, u64 event)
@@ -834,6 +983,10 @@ static __always_inline void climb_own_mount(struct policy_scratch *scratch, stru
 	struct dentry *root = mnt->mnt_root;
 	u32 count;
 
+	if (unlikely(dentry->d_flags & compares_names())) {
+		scratch->folds = true; /* policy_climb() looks at each name */
+		return;
+	}
 	for (count = 0; count < CLIMB; count++) {
 		struct dentry *parent;
 
@@ -884,7 +1037,7 @@ static __always_inline u32 label_of_stack(struct policy_scratch *scratch)
 		scratch->left = 1;
 		feed_component(0, &way);
 		policy_run(scratch);
-		return scratch->bad ? LABEL_TOO_DEEP : label_of_state(automaton, scratch->state, scratch->length);
+		return scratch->bad ? scratch->bad : label_of_state(automaton, scratch->state, scratch->length);
 	}
 	policy_climb(scratch);
 	scratch->state = STATE_START;
@@ -900,7 +1053,17 @@ static __always_inline u32 label_of_stack(struct policy_scratch *scratch)
 	}
 	if (directories_can_be_kept())
 		scratch->directory_label = label_of_state(automaton, scratch->directory_state, scratch->directory_length);
-	return label_of_state(automaton, scratch->state, scratch->length);
+	scratch->spelled = label_of_state(automaton, scratch->state, scratch->length);
+	return unlikely(scratch->folded) ? LABEL_FOLDS : scratch->spelled;
+}
+
+/*
+ * The label by which a profile is for an executable: where names are folded, as it is spelled. Nobody could be confined by a
+ * file there if that had no label.
+ */
+static __always_inline u32 label_of_executable(const struct policy_scratch *scratch)
+{
+	return unlikely(scratch->label == LABEL_FOLDS) ? scratch->spelled : scratch->label;
 }
 
 /*
@@ -922,6 +1085,15 @@ __noinline u32 policy_walk(struct policy_scratch *scratch, bool once)
 	return 0;
 }
 
+static __always_inline void note_name(struct policy_name *name, struct dentry *dentry)
+{
+	struct inode *directory = dentry->d_parent->d_inode;
+
+	name->hash = dentry->d_name.hash;
+	name->directory = directory->i_ino;
+	name->directory_generation = directory->i_generation;
+}
+
 /* Keep what a walk found. Namespaces that were never changed have no event number of their own: theirs is not kept. */
 static __always_inline void keep_label(struct inode *inode, struct vfsmount *mnt, struct dentry *dentry,
 				       const struct policy_scratch *scratch, bool of_directory)
@@ -929,19 +1101,22 @@ static __always_inline void keep_label(struct inode *inode, struct vfsmount *mnt
 	struct policy_label *kept = bpf_inode_storage_get(&policy_labels, inode, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	u64 seq;
 
-	if (!kept || !scratch->event || scratch->renaming)
+	if (!kept || !scratch->event || (scratch->crossed ? scratch->renaming_anywhere : scratch->renaming))
 		return;
 	seq = kept->seq;
 	if (seq & 1 || __sync_val_compare_and_swap(&kept->seq, seq, seq + 1) != seq)
 		return;
-	/* Versions first and last: who reads those in force reads nothing older after them, even while seq is odd. */
-	kept->versions = 0;
+	/* Generation first and last: who reads the one in force reads nothing older after it, even while seq is odd. */
+	kept->generation = 0;
 	barrier();
+	kept->tree = scratch->crossed ? TREE_ANY : scratch->tree;
+	kept->renames = scratch->crossed ? scratch->renames_anywhere : scratch->tree_renames;
 	kept->dentry = (u64)dentry;
 	kept->mnt = (u64)mnt;
 	kept->ns = scratch->ns;
 	kept->event = scratch->event;
 	if (of_directory) {
+		note_name(&kept->name, dentry); /* it cannot change without a rename that is counted */
 		kept->moves = scratch->directory_moves;
 		kept->label = scratch->directory_label;
 		kept->state = scratch->directory_state;
@@ -950,6 +1125,7 @@ static __always_inline void keep_label(struct inode *inode, struct vfsmount *mnt
 	} else {
 		u32 told = scratch->rights.audit | scratch->rights.taint;
 
+		kept->name = scratch->name;
 		kept->moves = scratch->moves;
 		kept->label = scratch->label;
 		kept->state = scratch->state;
@@ -961,13 +1137,17 @@ static __always_inline void keep_label(struct inode *inode, struct vfsmount *mnt
 		kept->unsettled = UNSETTLED(told, is_enforced(scratch->who) ? ~scratch->rights.allow : ~0U);
 	}
 	barrier();
-	kept->versions = scratch->versions;
+	kept->generation = scratch->generation;
 	__sync_fetch_and_add(&kept->seq, 1);
 }
 
-/* Whether what is kept is of the path as it is now. The reader checks versions and seq around it. */
-static __always_inline bool path_holds(const struct policy_label *kept, struct task_struct *task, struct vfsmount *mnt,
-				       struct dentry *dentry)
+/*
+ * Whether what is kept is of this dentry, in this place. A dentry that was freed may have come back at the same address as
+ * another name of a file, but not as another of a directory: it has one only, and its renames are counted. So this is all that
+ * is to be asked of directories. The reader checks versions and seq around it.
+ */
+static __always_inline bool place_holds(const struct policy_label *kept, struct task_struct *task, struct vfsmount *mnt,
+					struct dentry *dentry)
 {
 	struct mnt_namespace *ns;
 
@@ -977,11 +1157,29 @@ static __always_inline bool path_holds(const struct policy_label *kept, struct t
 	return kept->ns == (u64)ns && kept->event == ns->event;
 }
 
+/* Whether what is kept is of the path as it is now. The reader checks versions and seq around it. */
+static __always_inline bool path_holds(const struct policy_label *kept, struct task_struct *task, struct vfsmount *mnt,
+				       struct dentry *dentry)
+{
+	struct inode *directory;
+
+	if (!place_holds(kept, task, mnt, dentry) || kept->name.hash != dentry->d_name.hash)
+		return false;
+	directory = dentry->d_parent->d_inode;
+	return kept->name.directory == directory->i_ino && kept->name.directory_generation == directory->i_generation;
+}
+
+/* Whether the policy is the one that it was made by, and no directory was renamed above. */
+static __always_inline bool versions_hold(const struct policy_label *kept, u32 generation)
+{
+	return kept->generation == generation && kept->renames == tree_at(kept->tree)->renames;
+}
+
 /* Whether what is kept is (still) the label of this path. The reader checks seq around it, and reads nothing before. */
 static __always_inline bool label_holds(const struct policy_label *kept, struct task_struct *task, struct vfsmount *mnt,
 					struct dentry *dentry)
 {
-	if (kept->versions != versions_now())
+	if (!versions_hold(kept, generation_now()))
 		return false;
 	barrier();
 	return path_holds(kept, task, mnt, dentry);
@@ -996,19 +1194,24 @@ static __always_inline bool start_from_directory(struct policy_scratch *scratch,
 	bool holds;
 	u64 seq;
 
-	if (dentry == mnt->mnt_root || directory == dentry)
+	if (dentry == mnt->mnt_root || directory == dentry || dentry->d_flags & compares_names())
 		return false;
 	kept = bpf_inode_storage_get(&policy_labels, directory->d_inode, 0, 0);
 	if (!kept)
 		return false;
 	seq = kept->seq;
 	barrier();
-	holds = !(seq & 1) && label_holds(kept, of, mnt, directory);
+	holds = !(seq & 1) && versions_hold(kept, generation_now());
+	barrier();
+	holds = holds && place_holds(kept, of, mnt, directory);
+	scratch->crossed = kept->tree == TREE_ANY;
 	scratch->state = kept->state;
 	scratch->length = kept->length;
 	barrier();
-	if (!holds || kept->seq != seq)
+	if (!holds || kept->seq != seq) {
+		scratch->crossed = false;
 		return false;
+	}
 	scratch->stack[0].name = (u64)dentry->d_name.name;
 	scratch->stack[0].len = dentry->d_name.len;
 	return true;
@@ -1031,6 +1234,7 @@ static __always_inline bool walk_label(struct policy_scratch *scratch, struct ta
 	/* As note() does, with plain loads. */
 	scratch->renames = rename_count();
 	scratch->moves = dentry->d_seq.seqcount.sequence;
+	note_name(&scratch->name, dentry);
 	scratch->directory = 0;
 	if (keeps) {
 		directory = dentry->d_parent;
@@ -1039,7 +1243,8 @@ static __always_inline bool walk_label(struct policy_scratch *scratch, struct ta
 	}
 	scratch->event = ns->event;
 	scratch->ns_root = (u64)ns->root;
-	note_versions(scratch);
+	note_generation(scratch);
+	note_trees(scratch, dentry->d_sb);
 	if (keeps && start_from_directory(scratch, of, mnt, dentry)) {
 		scratch->from_directory = true;
 	} else {
@@ -1051,6 +1256,8 @@ static __always_inline bool walk_label(struct policy_scratch *scratch, struct ta
 		note(scratch);
 		begin(scratch);
 		policy_walk(scratch, false);
+		scratch->event = 0; /* not noted again was what is kept besides */
+		return false;
 	}
 	/* The mount point's directory is on another mount. */
 	if (!keeps || scratch->from_directory || scratch->label >= LABEL_BAD || dentry == mnt->mnt_root)

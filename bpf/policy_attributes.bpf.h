@@ -11,7 +11,7 @@
  *  lsm/unix_stream_connect, unix_may_send   a socket that has a file: this needs the right to write to it
  *
  * The path is found from the mounts of the file's file system in the task's mount namespace: if the file is to be seen by
- * several, each of its paths must be allowed; if by none, or if there are too many mounts, it is denied. What overlayfs
+ * several, each of its paths must be allowed; if by none, or by thousands, it is denied. What overlayfs
  * does to a layer is done as somebody else, and was decided on by the name that the task used.
  */
 #ifndef BPFLOCK_POLICY_ATTRIBUTES_BPF_H
@@ -35,63 +35,122 @@ struct unix_sock {
 };
 #pragma clang attribute pop
 
-/* A walk over the mounts of a superblock; without the kernel's lock, a change meanwhile may end it early. */
-struct mount_search {
-	struct policy_scratch *scratch;
-	u64 head; /* the end of the list; 0 on a chain */
-	u64 next;
-	u32 ended;
-};
-
-static long find_mount(u32 index, struct mount_search *search)
+/* One step over the mounts of a superblock. Without the kernel's lock, a change meanwhile may end it early. */
+static long find_mount(u32 index, struct way *way)
 {
-	struct policy_scratch *scratch = search->scratch;
-	u64 next = search->next;
+	struct policy_scratch *scratch = way->scratch;
+	u64 next = scratch->next_mount;
 	struct mount *mount = (void *)next;
-	u32 count = scratch->mount_count;
 
-	if (next == search->head) {
-		search->ended = true;
+	if (next == scratch->mounts) {
+		scratch->ended = true;
 		return 1;
 	}
+	if (!scratch->mounts_left)
+		return 1;
+	scratch->mounts_left--;
 	if (!bpf_core_field_exists(struct mount___chain, mnt_next_for_sb))
 		mount = (void *)next - bpf_core_field_offset(struct mount___list, mnt_instance);
-	if ((u64)BPF_CORE_READ(mount, mnt_ns) == scratch->ns) {
-		if (count >= MOUNTS_KEPT)
-			return 1;
-		asm volatile("%0 &= 3" : "+r"(count));
-		scratch->mounts[count] = (u64)mount;
-		scratch->mount_count = count + 1;
-	}
 	if (bpf_core_field_exists(struct mount___chain, mnt_next_for_sb))
-		search->next = (u64)BPF_CORE_READ((struct mount___chain *)mount, mnt_next_for_sb);
+		scratch->next_mount = (u64)BPF_CORE_READ((struct mount___chain *)mount, mnt_next_for_sb);
 	else
-		search->next = (u64)BPF_CORE_READ((struct list_head *)next, next);
-	return 0;
+		scratch->next_mount = (u64)BPF_CORE_READ((struct list_head *)next, next);
+	if ((u64)BPF_CORE_READ(mount, mnt_ns) != scratch->ns)
+		return 0;
+	scratch->found_mount = (u64)mount;
+	return 1;
 }
 
-/* The mounts of the file system of from_dentry in the namespace of scratch. Not 0 if there are too many. */
-__noinline u32 policy_find_mounts(struct policy_scratch *scratch)
+/* The next mount of the file system of from_dentry in the namespace of scratch. */
+__noinline bool policy_next_mount(struct policy_scratch *scratch)
 {
-	struct mount_search search = { .scratch = scratch };
-	struct list_head *head;
-	struct super_block *sb;
-	struct dentry *dentry;
+	struct way way = { scratch };
 
 	if (!scratch)
-		return 1;
-	dentry = (void *)scratch->from_dentry;
-	sb = BPF_CORE_READ(dentry, d_sb);
-	scratch->mount_count = 0;
+		return false;
+	scratch->found_mount = 0;
+	bpf_loop(MOUNTS_LOOKED_AT, find_mount, &way, 0);
+	return scratch->found_mount;
+}
+
+static __always_inline u64 event_of(const struct policy_scratch *scratch)
+{
+	struct mnt_namespace *ns = (void *)scratch->ns;
+
+	return BPF_CORE_READ(ns, event);
+}
+
+static __always_inline void restart_mounts(struct policy_scratch *scratch)
+{
+	scratch->mounts_event = event_of(scratch);
+	scratch->next_mount = scratch->first_mount;
+	scratch->ended = scratch->seen = 0;
+}
+
+/* Begin the search. */
+static __always_inline void start_mounts(struct policy_scratch *scratch)
+{
+	struct dentry *dentry = (void *)scratch->from_dentry;
+	struct super_block *sb = BPF_CORE_READ(dentry, d_sb);
+	struct list_head *head;
+
+	scratch->mounts = 0;
 	if (bpf_core_field_exists(struct mount___chain, mnt_next_for_sb)) {
-		search.next = (u64)BPF_CORE_READ((struct super_block___chain *)sb, s_mounts);
+		scratch->first_mount = (u64)BPF_CORE_READ((struct super_block___chain *)sb, s_mounts);
 	} else {
 		head = (void *)sb + bpf_core_field_offset(struct super_block___list, s_mounts);
-		search.head = (u64)head;
-		search.next = (u64)BPF_CORE_READ(head, next);
+		scratch->mounts = (u64)head;
+		scratch->first_mount = (u64)BPF_CORE_READ(head, next);
 	}
-	bpf_loop(MOUNTS_LOOKED_AT, find_mount, &search, 0);
-	return !search.ended;
+	scratch->mounts_left = MOUNTS_LOOKED_AT;
+	scratch->mounts_again = WALKS;
+	scratch->denied = 0;
+	restart_mounts(scratch);
+}
+
+struct everywhere {
+	struct policy_task *subject;
+	struct policy_scratch *scratch;
+	const struct query *query;
+	u32 own; /* the process created the file */
+	u32 exe; /* it is the subject's executable */
+};
+
+/* What the search comes to is in scratch: Linux 6.1 verifies a callback for its first turn only. */
+static long decide_on_mount(u32 index, struct everywhere *at)
+{
+	struct policy_scratch *scratch = at->scratch;
+	struct mount *mount;
+	u32 told;
+
+	if (!policy_next_mount(scratch)) {
+		/* The namespace's own mounts, at which the search stopped each time, may have left the list: once more. */
+		if (likely(event_of(scratch) == scratch->mounts_event))
+			return 1;
+		scratch->ended = false;
+		if (!scratch->mounts_again)
+			return 1;
+		scratch->mounts_again--;
+		restart_mounts(scratch);
+		return 0;
+	}
+	mount = (void *)scratch->found_mount;
+	scratch->from_mount = (u64)mount;
+	scratch->from_root = (u64)BPF_CORE_READ(mount, mnt.mnt_root);
+	note(scratch);
+	begin(scratch);
+	policy_walk(scratch, false);
+	if (scratch->label == LABEL_NO_PATH)
+		return 0; /* this mount shows another part */
+	scratch->seen = true;
+	policy_rights_of(scratch);
+	told = policy_judge(at->subject, scratch, at->query->access, at->own, at->exe);
+	if (likely(!told))
+		return 0;
+	begin(scratch);
+	policy_tell(at->query, scratch, told, true);
+	scratch->denied = denies(told);
+	return scratch->denied;
 }
 
 /* An access to the file whose dentry is from_dentry of scratch. own: the process created it. Inlined: a walk goes deep. */
@@ -100,48 +159,30 @@ static __always_inline int decide_everywhere(struct policy_task *subject, struct
 {
 	struct nsproxy *proxy = bpf_get_current_task_btf()->nsproxy;
 	struct dentry *dentry = (void *)scratch->from_dentry;
-	bool exe = runs(subject, (u64)BPF_CORE_READ(dentry, d_inode)), seen = false, too_many;
+	struct everywhere at = { .subject = subject, .scratch = scratch, .query = query, .own = own };
 	u32 told;
 
+	at.exe = runs(subject, (u64)BPF_CORE_READ(dentry, d_inode));
 	scratch->ns = (u64)proxy->mnt_ns;
 	scratch->request.kind = 0;
-	too_many = policy_find_mounts(scratch);
 	scratch->profile = subject->profile;
-	for (u32 i = 0; i < MOUNTS_KEPT; i++) {
-		struct mount *mount;
-
-		if (i >= scratch->mount_count || too_many)
-			break;
-		mount = (void *)scratch->mounts[i];
-		scratch->from_mount = (u64)mount;
-		scratch->from_root = (u64)BPF_CORE_READ(mount, mnt.mnt_root);
-		note(scratch);
-		begin(scratch);
-		policy_walk(scratch, false);
-		if (scratch->label == LABEL_NO_PATH)
-			continue; /* this mount shows another part */
-		seen = true;
-		policy_rights_of(scratch);
-		told = policy_judge(subject, scratch, query->access, own, exe);
-		if (likely(!told))
-			continue;
-		begin(scratch);
-		policy_tell(query, scratch, told, true);
-		if (denies(told))
-			return -EPERM;
-	}
-	if (seen)
+	start_mounts(scratch);
+	bpf_loop(MOUNTS_MAX, decide_on_mount, &at, 0);
+	if (scratch->denied)
+		return -EPERM;
+	if (likely(scratch->seen && scratch->ended))
 		return 0;
 	scratch->generation = policy_versions.generation;
-	scratch->label = too_many ? LABEL_TOO_DEEP : is_of_kernel(scratch) ? LABEL_INTERNAL : LABEL_NO_PATH;
+	scratch->label = !scratch->ended ? LABEL_TOO_DEEP : is_of_kernel(scratch) ? LABEL_INTERNAL : LABEL_NO_PATH;
 	policy_rights_of(scratch);
-	told = policy_judge(subject, scratch, query->access, own, exe);
+	told = policy_judge(subject, scratch, query->access, own, at.exe);
 	if (told)
 		policy_tell(query, scratch, told, false);
 	return denies(told) ? -EPERM : 0;
 }
 
-static __noinline int decide_attributes(struct dentry *dentry, enum bpflock_event_type type, u32 access)
+/* Inlined, as the hook calls nothing else: a walk goes deep. */
+static __always_inline int decide_attributes(struct dentry *dentry, enum bpflock_event_type type, u32 access)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct policy_task *subject = confined(task);
@@ -234,7 +275,7 @@ int BPF_PROG(policy_inode_file_getattr, struct dentry *dentry)
 }
 
 /* The socket at the other end may have a file; whether to connect or send at all is asked by other hooks. */
-static __noinline int decide_socket_file(struct unix_sock *other, enum bpflock_event_type type)
+static __always_inline int decide_socket_file(struct unix_sock *other, enum bpflock_event_type type)
 {
 	struct policy_task *subject = confined(bpf_get_current_task_btf());
 	struct query query = { .type = type, .op = 1, .access = FILE_WRITE };

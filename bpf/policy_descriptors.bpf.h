@@ -268,19 +268,20 @@ static __always_inline bool is_asked(struct policy_task *subject, struct file *f
 	return noted && noted->inode == (u64)file->f_inode;
 }
 
-/*
- * What a mapping of the file needs besides, if it is asked about: that it may be read, whatever the mapping is for now,
- * and written if that is what is written to.
- */
+/* Of a mapping that is asked about: whatever it is for now, that it may be read; and written, if the file is. */
+static __always_inline u32 access_of_any_mapping(struct file *file, bool shared, bool written)
+{
+	u32 access = file->f_mode & FMODE_READ ? FILE_READ : 0;
+
+	return shared && written ? access | FILE_WRITE : access;
+}
+
+/* The same, if the file is one that the task is asked about. */
 static __noinline u32 access_of_mapping(struct file *file, bool shared, bool written)
 {
 	struct policy_task *subject = confined(bpf_get_current_task_btf());
-	u32 access;
 
-	if (!subject || !is_asked(subject, file))
-		return 0;
-	access = file->f_mode & FMODE_READ ? FILE_READ : 0;
-	return shared && written ? access | FILE_WRITE : access;
+	return subject && is_asked(subject, file) ? access_of_any_mapping(file, shared, written) : 0;
 }
 
 #define MAY_WRITE 2

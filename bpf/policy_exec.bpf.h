@@ -350,11 +350,13 @@ static __always_inline bool known_without_profile(struct task_struct *task, stru
 	barrier();
 	if (seq & 1 || !label_holds(kept, task, file->f_path.mnt, file->f_path.dentry))
 		return false;
-	generation = generation_of(kept->versions);
+	generation = kept->generation;
 	label = kept->label;
 	barrier();
 	return kept->seq == seq && !profile_of_executable(generation, label);
 }
+
+#define HOST_MOUNTS 64 /* looked at; what has more is the host's, too */
 
 /*
  * Whether an executable has the profile also by a path in the first task's mount namespace; dentry: an address. Where that
@@ -369,22 +371,22 @@ static __always_inline bool is_of_host(struct policy_scratch *scratch, struct ta
 		return true;
 	scratch->from_dentry = dentry;
 	scratch->ns = ns;
-	policy_find_mounts(scratch);
-	for (u32 i = 0; i < MOUNTS_KEPT; i++) {
+	start_mounts(scratch);
+	for (u32 i = 0; i < HOST_MOUNTS; i++) {
 		struct mount *mount;
 
-		if (i >= scratch->mount_count)
-			break;
-		mount = (void *)scratch->mounts[i];
+		if (!policy_next_mount(scratch))
+			return !scratch->ended;
+		mount = (void *)scratch->found_mount;
 		scratch->from_mount = (u64)mount;
 		scratch->from_root = (u64)BPF_CORE_READ(mount, mnt.mnt_root);
 		note(scratch);
 		begin(scratch);
 		policy_walk(scratch, false);
-		if (profile_of_executable(scratch->generation, scratch->label) == profile)
+		if (profile_of_executable(scratch->generation, label_of_executable(scratch)) == profile)
 			return true;
 	}
-	return false;
+	return true;
 }
 
 static __always_inline void forget_next(struct policy_task *subject)
@@ -407,7 +409,7 @@ static __always_inline int choose(struct policy_task *subject, struct policy_scr
 	look_up(scratch, file->f_path.mnt, file->f_path.dentry, file->f_inode, subject ? who_of(subject) : 0, false);
 	generation = scratch->generation;
 	/* A file without a label has no profile of its own. */
-	profile = profile_of_executable(generation, scratch->label);
+	profile = profile_of_executable(generation, label_of_executable(scratch));
 	if (profile && !is_of_host(scratch, task, (u64)file->f_path.dentry, profile))
 		profile = 0;
 	scratch->generation = generation; /* that of the rights in scratch */

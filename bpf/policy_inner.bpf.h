@@ -62,11 +62,19 @@ __noinline bool policy_acts_as_mounter(void)
 	       keeps_creds(BPF_CORE_READ(task, fs, pwd.mnt, mnt_sb), creds);
 }
 
+/* Whether the task acts with other credentials than its own, whosever act that is. */
+static __always_inline bool has_other_creds(struct task_struct *current)
+{
+	struct task_struct___inner *task = (void *)current;
+
+	return task->cred != task->real_cred;
+}
+
 static __always_inline bool is_inner(struct task_struct *current)
 {
 	struct task_struct___inner *task = (void *)current;
 
-	if (likely(task->cred == task->real_cred))
+	if (likely(!has_other_creds(current)))
 		return false;
 	if (!(task->flags & PF_IO_WORKER) && !(bpf_core_field_exists(task->io_uring) && task->io_uring) &&
 	    !is_call_to_write(current))

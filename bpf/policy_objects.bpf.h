@@ -60,7 +60,6 @@
 
 #define PTRACE_MODE_ATTACH 2
 #define PTRACE_MODE_NOAUDIT 4
-#define PROC_SUPER_MAGIC 0x9fa0
 
 /* Operations of the counters: behind those of files. */
 enum {

@@ -96,11 +96,18 @@ struct seqcount_spinlock {
 	struct seqcount seqcount;
 };
 struct dentry {
+	unsigned int d_flags;
 	struct seqcount_spinlock d_seq;
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
 	struct super_block *d_sb;
+};
+
+/* Numbers of these differ between kernels. Before 6.9 they were no enumeration: these are those of 6.1. */
+enum dentry_flags {
+	DCACHE_OP_COMPARE = 0x2,
+	DCACHE_MOUNTED = 0x10000,
 };
 
 /* The names of an inode are on a list through d_u.d_alias (6.1) or d_alias (7.3). */
@@ -149,6 +156,13 @@ struct mount___chain {
 };
 struct super_block___chain {
 	struct mount___chain *s_mounts;
+};
+
+struct super_block___encoding {
+	void *s_encoding; /* of names, where directories may fold case; not without CONFIG_UNICODE */
+};
+struct inode___flags {
+	unsigned int i_flags;
 };
 
 struct path {

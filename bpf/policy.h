@@ -83,8 +83,9 @@ enum policy_operation {
 	OPERATION_KEYRING = 64,
 	OPERATION_IPC = 128,
 	OPERATION_ANON_EXEC = 256,
-	OPERATION_SHARED_MEMORY = 1 << 16, /* of no rule: a new process shares the memory of one that is not tainted yet */
 };
+#define OPERATION_SHARED_MEMORY (1 << 16) /* of no rule: a new process shares the memory of one that is not tainted yet */
+
 
 enum policy_who {
 	WHO_ANY = 0,

@@ -31,7 +31,6 @@ FREE = HERE / "bin/free"
 WIDE = HERE / "bin/wide"  # all capabilities but for mknod; no mounts, no Internet
 NARROW = HERE / "bin/narrow"  # as WIDE, but for what opens files by number
 BARE = HERE / "bin/bare"  # the same files as WIDE; its own processes, some sockets, no operations
-PLAIN = HERE / "bin/plain"  # as BARE, without what makes up for a denial to read another process
 FILE, LOG, ATTRIBUTES = HERE / "open/file", HERE / "open/log", HERE / "open/attributes"
 DENIED = HERE / "closed/file"
 _LOADER = Path("/lib64/ld-linux-x86-64.so.2")
@@ -76,16 +75,15 @@ net(inet|inet6, dgram, create|connect)
 net(inet, send, to="10.0.0.0/8")
 net(inet6, dgram, any)
 """
-    wide, narrow, unprivileged = (
+    wide, narrow = (
         "|".join(name for name in CAPABILITIES if name not in without)
-        for without in (("mknod",), ("mknod", "dac_read_search"), ("mknod", "perfmon", "sys_admin"))
+        for without in (("mknod",), ("mknod", "dac_read_search"))
     )
     return PolicySet(
         parse(
             f'#![profile "{WIDE}"]\n{common}capability({wide})\n'
             f'#![profile "{NARROW}"]\n{common}capability({narrow})\n'
             f'#![profile "{BARE}"]\n{bare}capability({wide})\n'
-            f'#![profile "{PLAIN}"]\n{bare}capability({unprivileged})\n'
             f'#![profile "{HERE}/exec/lax"]\nfs("/**", any)\n'
         )
     )
@@ -217,7 +215,7 @@ ROWS = {
             ("kcmp", "compare {pid}", "read"),
         )
     },
-    "R20 /proc/PID/environ": Row("open_proc '{pid} environ'", "ptrace_access_check", "read", program=PLAIN),
+    "R20 /proc/PID/environ": _bare("open_proc {pid} environ", "ptrace_access_check", "read"),
     "R20 to be traced": _bare("trace_me", "ptrace_traceme", "traced"),
     **{
         f"R21 {attack}": _bare(f"{attack} {{pid}} 18", "task_kill", "sigcont")
@@ -288,14 +286,7 @@ def _sh(command: str) -> str:
 def _make_files() -> None:
     for name in ("bin", "open", "closed", "mine/dir", "exec", "binfmt", "cgroup", "far"):
         (HERE / name).mkdir(parents=True)
-    for program in (
-        FREE,
-        WIDE,
-        NARROW,
-        BARE,
-        PLAIN,
-        *(HERE / "exec" / name for name in ("tool", "lax", "setuid", "capable")),
-    ):
+    for program in (FREE, WIDE, NARROW, BARE, *(HERE / "exec" / name for name in ("tool", "lax", "setuid", "capable"))):
         shutil.copy(ATTACK, program)
     shutil.copy(ATTACK, HERE / "open/tool")
     shutil.copy(ATTACK, HERE / "closed/tool")
@@ -475,6 +466,7 @@ def test_allowed(stage: Stage, all_locks: Locks) -> None:
         f"reach '{HERE} log_extend'",
         "do_nothing",
         "ring",
+        stage.filled("by_pidfd '{pid} 18'"),
     ):
         ended = _run(WIDE, attack)
         assert ended.returncode == 0, _shown(ended, _denials(all_locks))

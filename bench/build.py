@@ -34,14 +34,14 @@ TRACER = "privsnoop"
 
 def hooks(*names: str) -> Counter[str]:
     """How many programs these locks attach to each hook: its section, with a '?' where not every kernel has it; without
-    those that are only attached while they are needed."""
+    those of the policy engine that are only attached while they are needed."""
     found: Counter[str] = Counter()
     for name in names:
         with Object(name) as program:
             found.update(
                 f"{'?' if each.optional else ''}{each.hook}"
                 for each in program.programs
-                if not each.hook.startswith("iter/") and each.hook not in ON_DEMAND
+                if not each.hook.startswith("iter/") and not (name == pins.POLICY and each.hook in ON_DEMAND)
             )
     return found
 

@@ -53,7 +53,7 @@ REQUIRED: Mapping[str, str] = {
     "R28": "devices",
     "E2": "taint and a fork by another thread",
     "E3": "name at the address of an earlier one",
-    "E4": "mprotect of what is mapped from an overlay",
+    "E4": "mprotect of a mapping on overlayfs",
     "E5": "io_uring that is inherited with registered files",
     "E6": "registered credentials of an io_uring, those of a descriptor",
     "E7": "child that outlives `bpflock confine`",
@@ -62,13 +62,13 @@ REQUIRED: Mapping[str, str] = {
     "E13": "tracer of a program that is not enforced any more",
     "E14": "taint of a process whose first thread has ended",
     "E15": "taint of processes that share memory",
-    "E16": "file that many mounts show",
+    "E16": "file on many mounts of one file system",
     "E17": "exec with very many descriptors",
-    "E18": "other spellings of a name where case is folded",
-    "E21": "rename from outside of a file that is a mount point",
+    "E18": "other spelling of a name where case is folded",
+    "E21": "mount point that is renamed from outside",
     "E23": "environment of a transition",
     "E26": "forged executable, commands and descriptors by io_uring, raw packets, pipes of others",
-    "E27": "renames elsewhere, of which what is kept depends",
+    "E27": "directory renamed on the own file system, or above a mount point",
 }
 
 # Rows, by identifier and attack, that these kernels cannot do; the kernel's own reason comes with the skip.

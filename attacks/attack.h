@@ -55,6 +55,7 @@ extern const struct attack far_attacks[];
 extern const struct attack terminal_attacks[];
 extern const struct attack process_attacks[];
 extern const struct attack paths_attacks[];
+extern const struct attack hooks_attacks[];
 
 int probe(void); /* see prober.c */
 

@@ -13,6 +13,7 @@ static const struct attack *const tables[] = {
 	netlock_attacks,  rootfslock_attacks, sysfslock_attacks,   guard_attacks, policy_attacks,
 	confine_attacks,  subject_attacks,    process_attacks,
 	way_attacks,	  far_attacks,	      terminal_attacks, paths_attacks,
+	hooks_attacks,
 };
 #define TABLES (sizeof(tables) / sizeof(tables[0]))
 

@@ -47,10 +47,9 @@ static int map_executable(const char *path)
 	return memory == MAP_FAILED ? -1 : 0;
 }
 
-/* Neither to read nor to write: only ioctl() is asked for. */
 static int control(const char *path)
 {
-	int fd = open(path, O_ACCMODE | O_NONBLOCK), size = 0, result, error;
+	int fd = open(path, O_RDONLY | O_NONBLOCK), size = 0, result, error;
 
 	if (fd < 0)
 		return -1;
@@ -98,6 +97,7 @@ static int attempt(const char *what, const char *path, const char *other)
 		{ "append", O_WRONLY | O_APPEND | O_NONBLOCK },
 		{ "read+write", O_RDWR | O_NONBLOCK },
 		{ "read+append", O_RDWR | O_APPEND | O_NONBLOCK },
+		{ "neither", O_ACCMODE | O_NONBLOCK },
 		{ "append+truncate", O_WRONLY | O_APPEND | O_TRUNC | O_NONBLOCK },
 		{ "create+read", O_RDONLY | O_CREAT | O_EXCL },
 		{ "create+write", O_WRONLY | O_CREAT | O_EXCL },

@@ -21,8 +21,10 @@
  *                            executable mappings need the right to execute (a loader is no way round), shared writable
  *                            ones of files opened to append only need the right to write.
  *  lsm/file_fcntl            giving up O_APPEND needs the right to write.
- *  lsm/path_*, lsm/inode_getattr, lsm/file_ioctl
+ *  lsm/path_*, lsm/inode_getattr, lsm/file_ioctl, lsm/file_ioctl_compat
  *                            names made and removed, attributes.
+ *  lsm/path_rename           policy_gains.bpf.h
+ *  lsm/path_notify           watching a file or directory needs the right to read it.
  *  lsm/inode_rename, fexit/vfs_rename
  *                            count renames of directories: policy_renames.bpf.h.
  *
@@ -33,9 +35,12 @@
 #include "policy_calls.bpf.h"
 #include "policy_process.bpf.h"
 
+#include "ioctl.bpf.h"
+
 #define S_IFMT 00170000
 #define S_IFDIR 0040000
 #define S_IFCHR 0020000
+#define S_IFBLK 0060000
 #define S_IFREG 0100000
 #define S_IFIFO 0010000
 #define S_IFSOCK 0140000
@@ -56,7 +61,6 @@
 #define CLONE_VFORK 0x4000
 #define CLONE_PARENT 0x8000
 #define CLONE_THREAD 0x10000
-#define RENAME_EXCHANGE 2
 #define F_SETFL 4
 
 const volatile struct policy_detail detail_type; /* in BTF, for user space */
@@ -508,6 +512,9 @@ static __always_inline u32 access_of_open(struct file *file)
 	u32 flags = file->f_flags, access = (flags + 1) & (FILE_READ | FILE_WRITE);
 
 	barrier_var(access);
+	/* Mode 3, for ioctl(2) only: to the kernel that is reading and writing. Never appending. */
+	if (unlikely(!access))
+		return FILE_READ | FILE_WRITE | (file->f_mode & FMODE_CREATED ? FILE_CREATE : 0);
 	if (unlikely(flags & (FMODE_EXEC_FLAG | O_APPEND | O_TRUNC | O_CREAT | O_TMPFILE_ALONE))) {
 		if (flags & FMODE_EXEC_FLAG)
 			access &= ~FILE_READ;
@@ -609,8 +616,10 @@ int BPF_PROG(policy_mmap_file, struct file *file, unsigned long reqprot, unsigne
 	if (is_null(file))
 		return prot & PROT_EXEC ? decide_operation(EVENT_LSM_MMAP_FILE, OPERATION_ANON_EXEC, 0) : 0;
 	if (prot & PROT_EXEC) {
-		access |= FILE_EXEC;
-		if (prot & PROT_WRITE && !(flags & MAP_SHARED))
+		bool anonymous = is_anonymous_memory(file);
+
+		access |= anonymous ? 0 : FILE_EXEC;
+		if (anonymous || (prot & PROT_WRITE && !(flags & MAP_SHARED)))
 			ret = decide_operation(EVENT_LSM_MMAP_FILE, OPERATION_ANON_EXEC, 0);
 		if (ret)
 			return ret;
@@ -634,9 +643,11 @@ int BPF_PROG(policy_file_mprotect, struct vm_area_struct *vma, unsigned long req
 	if (!file)
 		return prot & PROT_EXEC ? decide_operation(EVENT_LSM_FILE_MPROTECT, OPERATION_ANON_EXEC, 0) : 0;
 	if (prot & PROT_EXEC) {
-		access |= FILE_EXEC;
+		bool anonymous = is_anonymous_memory(file);
+
+		access |= anonymous ? 0 : FILE_EXEC;
 		/* A private mapping that was written to, or may be, is anonymous memory, whatever file it began with. */
-		if (!(vma->vm_flags & VM_SHARED) && (vma->anon_vma || prot & PROT_WRITE))
+		if (anonymous || (!(vma->vm_flags & VM_SHARED) && (vma->anon_vma || prot & PROT_WRITE)))
 			ret = decide_operation(EVENT_LSM_FILE_MPROTECT, OPERATION_ANON_EXEC, 0);
 		if (ret)
 			return ret;
@@ -690,26 +701,63 @@ int BPF_PROG(policy_file_fcntl, struct file *file, unsigned int command, unsigne
 #define FIONCLEX 0x5450
 #define FIOCLEX 0x5451
 
-/* What fcntl(2) does as well, and the question whether a file is a terminal, where it is none: interpreters ask all files. */
-static __always_inline bool is_of_descriptor(struct file *file, u32 command)
+/*
+ * What a command needs, for a file of this kind (S_IFREG, ...). Nothing: what fcntl(2) does as well, and the question whether
+ * a file is a terminal, where it is none: interpreters ask all files. With a descriptor that is open to append, what may change
+ * what is there already needs the right to write.
+ *
+ * A global function: Linux 6.1's verifier would go through all that follows for each of the commands.
+ */
+__noinline u32 policy_ioctl_access(u32 command, u32 kind, u32 appends)
 {
-	return command == FIOCLEX || command == FIONCLEX || command == FIONBIO ||
-	       (command == TCGETS && (file->f_inode->i_mode & S_IFMT) == S_IFREG);
+	if (command == FIOCLEX || command == FIONCLEX || command == FIONBIO || (command == TCGETS && kind == S_IFREG))
+		return 0;
+	if (likely(!appends) || (kind != S_IFREG && kind != S_IFBLK))
+		return FILE_IOCTL;
+	if (kind == S_IFREG ? ioctl_reads(command) : ioctl_asks_device(command))
+		return FILE_IOCTL;
+	return FILE_IOCTL | FILE_WRITE;
 }
 
-SEC("lsm/file_ioctl")
-int BPF_PROG(policy_file_ioctl, struct file *file, unsigned int command, unsigned long argument, int ret)
+static __always_inline int decide_ioctl(struct file *file, u32 command)
 {
-	if (ret)
-		return ret;
-	if (is_of_descriptor(file, command))
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct policy_task *subject = confined(task);
+	struct query query = { .type = EVENT_LSM_FILE_IOCTL, .op = bit_number(FILE_IOCTL) };
+	struct inode *inode = file->f_inode;
+	int ret;
+
+	if (likely(!subject))
+		return 0;
+	query.access = policy_ioctl_access(command, inode->i_mode & S_IFMT, file->f_flags & O_APPEND);
+	if (!query.access)
 		return 0;
 	if (unlikely(command == FIOSETOWN || command == SIOCSPGRP || (command == FIOASYNC && is_terminal(file)))) {
 		ret = decide_owner(file, EVENT_LSM_FILE_IOCTL, false, -1);
 		if (ret)
 			return ret;
 	}
-	return decide_file(file, EVENT_LSM_FILE_IOCTL, FILE_IOCTL);
+	if (likely(settled(bpf_inode_storage_get(&policy_labels, inode, 0, 0), subject, task, file->f_path.mnt,
+			   file->f_path.dentry, query.access)))
+		return 0;
+	query.object = inode->i_ino;
+	return decide_path(subject, file->f_path.mnt, file->f_path.dentry, inode, &query);
+}
+
+SEC("lsm/file_ioctl")
+int BPF_PROG(policy_file_ioctl, struct file *file, unsigned int command, unsigned long argument, int ret)
+{
+	return ret ? ret : decide_ioctl(file, command);
+}
+
+/*
+ * By the 32-bit system call, which programs of 64 bits can make, too. Kernels without this hook ask file_ioctl. The commands
+ * of the two are the same, or differ in the size that they are told with.
+ */
+SEC("?lsm/file_ioctl_compat")
+int BPF_PROG(policy_file_ioctl_compat, struct file *file, unsigned int command, unsigned long argument, int ret)
+{
+	return ret ? ret : decide_ioctl(file, command);
 }
 
 SEC("lsm/path_unlink")
@@ -753,19 +801,7 @@ int BPF_PROG(policy_path_link, struct dentry *old, struct path *dir, struct dent
 	return ret ? ret : decide_name(dir->mnt, new, EVENT_LSM_PATH_LINK, FILE_CREATE | FILE_LINK);
 }
 
-/* The name that goes, the name that comes, and what it replaces; for an exchange, both ways. */
-SEC("lsm/path_rename")
-int BPF_PROG(policy_path_rename, struct path *old_dir, struct dentry *old, struct path *new_dir, struct dentry *new,
-	     unsigned int flags, int ret)
-{
-	u32 there = inode_of(new) ? FILE_RM | FILE_CREATE : FILE_CREATE;
-
-	if (ret)
-		return ret;
-	ret = decide_name(old_dir->mnt, old, EVENT_LSM_PATH_RENAME,
-			  flags & RENAME_EXCHANGE ? FILE_RM | FILE_CREATE : FILE_RM);
-	return ret ? ret : decide_name(new_dir->mnt, new, EVENT_LSM_PATH_RENAME, there);
-}
+#include "policy_gains.bpf.h"
 
 SEC("lsm/path_truncate")
 int BPF_PROG(policy_path_truncate, struct path *path, int ret)
@@ -789,6 +825,13 @@ SEC("lsm/path_chown")
 int BPF_PROG(policy_path_chown, struct path *path, unsigned long uid, unsigned long gid, int ret)
 {
 	return ret ? ret : decide_name(path->mnt, path->dentry, EVENT_LSM_PATH_CHOWN, FILE_SETATTR);
+}
+
+/* Who is told what happens to a file, or in a directory, as good as reads it. */
+SEC("lsm/path_notify")
+int BPF_PROG(policy_path_notify, struct path *path, u64 mask, unsigned int of, int ret)
+{
+	return ret ? ret : decide_name(path->mnt, path->dentry, EVENT_LSM_PATH_NOTIFY, FILE_READ);
 }
 
 SEC("lsm/inode_getattr")

@@ -37,6 +37,7 @@
 #define SB_KERNMOUNT (1 << 22)
 #define PROC_SUPER_MAGIC 0x9fa0
 #define S_CASEFOLD (1 << 15)
+#define HUGETLBFS_MAGIC 0x958458f6
 #define MNT_NS_INTERNAL ((u64)-22) /* ERR_PTR(-EINVAL): fs/mount.h */
 
 #define POLICY_CANARY 0xffffffffU /* the profile of bpflock's own test: denied everything */
@@ -170,6 +171,15 @@ struct policy_strings {
 	u8 pad;
 };
 
+/* One of the two names of a rename: the rights on it outside of functions, and what the file is that has it, or gets it. */
+struct policy_renamed {
+	struct policy_rights rights;
+	u32 label;
+	u32 generation;
+	u32 own; /* the process created it */
+	u32 exe; /* it is the process's executable */
+};
+
 /* Of a walk under way. It belongs to one task, and only one hook at a time runs for a task. */
 struct policy_scratch {
 	struct policy_component stack[DEPTH];
@@ -245,6 +255,8 @@ struct policy_scratch {
 	struct policy_request request;
 	struct policy_detail detail;
 	struct policy_strings strings;
+
+	struct policy_renamed old, new;
 };
 
 enum walk_result { WALKING, WALKED, WALK_FULL, WALK_LOST };
@@ -1023,6 +1035,15 @@ static __always_inline bool is_of_kernel(struct policy_scratch *scratch)
 	return BPF_CORE_READ(dentry, d_sb, s_flags) & SB_KERNMOUNT;
 }
 
+/* Whether a mount is the kernel's own: those of huge pages have no mark of it, but no namespace. */
+static __always_inline bool is_internal(struct mount *mount, struct super_block *sb)
+{
+	u64 ns = (u64)BPF_CORE_READ(mount, mnt_ns);
+
+	return ns == MNT_NS_INTERNAL ||
+	       (!ns && BPF_CORE_READ(sb, s_magic) == HUGETLBFS_MAGIC && BPF_CORE_READ(sb, s_flags) & SB_KERNMOUNT);
+}
+
 /* From what is on the stack to the label. Bad labels all deny. */
 static __always_inline u32 label_of_stack(struct policy_scratch *scratch)
 {
@@ -1047,7 +1068,7 @@ static __always_inline u32 label_of_stack(struct policy_scratch *scratch)
 	if (bad || scratch->mount != scratch->ns_root) {
 		/* On no mount of the task's namespace: the kernel's own, a layer, or somebody else's. */
 		mount = (void *)scratch->from_mount;
-		if ((u64)BPF_CORE_READ(mount, mnt_ns) != MNT_NS_INTERNAL)
+		if (!is_internal(mount, BPF_CORE_READ((struct dentry *)scratch->from_dentry, d_sb)))
 			return LABEL_NO_PATH;
 		return is_of_kernel(scratch) ? LABEL_INTERNAL : LABEL_LAYER;
 	}

@@ -5,6 +5,7 @@
  *
  *  lsm/capable            every capability that the task has and the kernel asks for; and the calls that change mounts or
  *                         namespaces and have no hook of their own, by their number: all ask for CAP_SYS_ADMIN first.
+ *  lsm/syslog             reading the kernel's log, for which the kernel asks no capability if dmesg_restrict is 0.
  *  mount                  lsm/sb_mount, sb_remount, sb_umount, sb_pivotroot, move_mount
  *  bpf                    lsm/bpf
  *  namespace              lsm/userns_create; clone(2) in lsm/task_alloc
@@ -14,8 +15,8 @@
  *  keyring                lsm/key_alloc, key_permission
  *  ipc                    SysV: lsm/ipc_permission and what creates, changes or removes an object; POSIX message queues:
  *                         lsm/inode_create, inode_unlink and file_open by their file system
- *  anon_exec              lsm/mmap_file, file_mprotect: executable memory that is of no file, or of a file and was, or can
- *                         be, written to. lsm/mmap_addr: under READ_IMPLIES_EXEC brk(2) gives such memory, with no other hook.
+ *  anon_exec              lsm/mmap_file, file_mprotect: executable memory that is of no file, or of one without a name in
+ *                         memory, or of a file and was, or can be, written to. lsm/mmap_addr: under READ_IMPLIES_EXEC brk(2) gives such memory, with no other hook.
  *
  * Not done here: an executable stack that exec sets up because the program's file says so.
  */
@@ -26,12 +27,15 @@
 
 #define CAP_SYS_ADMIN 21
 #define CAP_PERFMON 38
+#define CAP_SYSLOG 34
 #define CAP_OPT_NOAUDIT 2
 #define PR_SET_MM 35
 #define PR_SET_MM_EXE_FILE 13
 #define PR_SET_MM_MAP 14
+#define SYSLOG_ACTION_READ_ALL 3
 #define READ_IMPLIES_EXEC 0x0400000
 #define MQUEUE_MAGIC 0x19800202
+#define TMPFS_MAGIC 0x01021994
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct kern_ipc_perm {
@@ -63,9 +67,9 @@ static __noinline int decide_operation(enum bpflock_event_type type, enum policy
 	return answer_request(subject, scratch, &query);
 }
 
-static __noinline int decide_capability(struct policy_task *subject, u32 capability, bool silent)
+static __noinline int decide_capability(struct policy_task *subject, enum bpflock_event_type type, u32 capability, bool silent)
 {
-	struct query query = { .type = EVENT_LSM_CAPABLE, .op = OP_CAPABILITY, .access = capability, .object = capability };
+	struct query query = { .type = type, .op = OP_CAPABILITY, .access = capability, .object = capability };
 	struct policy_scratch *scratch = ask(KIND_CAPABILITY, 1ULL << (capability & 63));
 
 	if (!scratch)
@@ -140,7 +144,7 @@ int BPF_PROG(policy_capable, const struct cred *cred, struct user_namespace *ns,
 	if (unlikely(subject->denied_read) && (capability == CAP_PERFMON || capability == CAP_SYS_ADMIN) &&
 	    subject->denied_read == (u16)(call_number(task) + 1))
 		return deny_capability(subject, capability);
-	ret = decide_capability(subject, capability, options & CAP_OPT_NOAUDIT);
+	ret = decide_capability(subject, EVENT_LSM_CAPABLE, capability, options & CAP_OPT_NOAUDIT);
 	if (ret || capability != CAP_SYS_ADMIN)
 		return ret;
 	operations = operations_of_call(task);
@@ -149,6 +153,22 @@ int BPF_PROG(policy_capable, const struct cred *cred, struct user_namespace *ns,
 	if (!ret && operations & OPERATION_NAMESPACE)
 		ret = decide_operation(EVENT_LSM_CAPABLE, OPERATION_NAMESPACE, 0);
 	return ret;
+}
+
+/* syslog(2), and an open of /dev/kmsg to read it. For all other actions on the log the kernel asks for the capability itself. */
+SEC("lsm/syslog")
+int BPF_PROG(policy_syslog, int action, int ret)
+{
+	struct policy_task *subject;
+
+	if (ret)
+		return ret;
+	subject = confined(bpf_get_current_task_btf());
+	if (likely(!subject) || action != SYSLOG_ACTION_READ_ALL)
+		return 0;
+	if (is_canary(subject))
+		return answer_policy_canary(subject, EVENT_LSM_SYSLOG);
+	return decide_capability(subject, EVENT_LSM_SYSLOG, CAP_SYSLOG, false);
 }
 
 SEC("lsm/sb_mount")
@@ -255,6 +275,20 @@ IPC_HOOK(sem_alloc_security, EVENT_LSM_SEM_ALLOC_SECURITY)
 IPC_HOOK_COMMAND(msg_queue_msgctl, EVENT_LSM_MSG_QUEUE_MSGCTL)
 IPC_HOOK_COMMAND(shm_shmctl, EVENT_LSM_SHM_SHMCTL)
 IPC_HOOK_COMMAND(sem_semctl, EVENT_LSM_SEM_SEMCTL)
+
+/*
+ * Memory without a name, although the kernel has a file for it: shared anonymous memory, SysV segments, memfds, huge pages.
+ * The same kinds of file system are mounted with names, too; these files are on mounts that nobody can see.
+ */
+static __always_inline bool is_anonymous_memory(struct file *file)
+{
+	struct super_block *sb = file->f_inode->i_sb;
+	unsigned long magic = sb->s_magic;
+
+	if (likely(magic != TMPFS_MAGIC && magic != HUGETLBFS_MAGIC))
+		return false;
+	return sb->s_flags & SB_KERNMOUNT && is_internal(mount_of((u64)file->f_path.mnt), sb);
+}
 
 static __always_inline bool is_queue(struct inode *inode)
 {

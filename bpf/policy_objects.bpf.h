@@ -6,6 +6,7 @@
  * Sockets: by the socket's own family, type and protocol, and the kernel's copy of an address.
  *  lsm/socket_create      socket(2) and socketpair(2), before a module is loaded for it. The kernel's own sockets are not asked.
  *  lsm/socket_bind, _listen, _accept, _connect, _shutdown
+ *  lsm/sctp_bind_connect  policy_sctp.bpf.h
  *  lsm/socket_sendmsg     every way to send but sendfile(2) before 6.5. The destination is the one that is given, or else the
  *                         peer; a TCP fast open is a connect, too. What a connected socket may send is kept with it. A raw
  *                         socket sends to no address: the header that counts may be in the data.
@@ -22,7 +23,7 @@
  *                         that show its memory: the one who does it, and the one to whom it is done.
  *  procfs                 the files of a process below /proc: see policy_proc().
  *
- * Not done here: addresses in control messages, options of sockets.
+ * Not done here: options of sockets.
  */
 #ifndef BPFLOCK_POLICY_OBJECTS_BPF_H
 #define BPFLOCK_POLICY_OBJECTS_BPF_H
@@ -717,10 +718,22 @@ int BPF_PROG(policy_socket_bind, struct socket *sock, struct sockaddr *name, int
 	return ret ? ret : decide_socket(sock, EVENT_LSM_SOCKET_BIND, SOCKET_ASK(NET_BIND, ADDRESS_GIVEN), (u64)name, length);
 }
 
+#include "policy_sctp.bpf.h"
+
+/* An IP socket without a port gets one from the kernel here, of all addresses: that is a bind to port 0. */
+static __always_inline u32 access_of_listen(struct socket *sock)
+{
+	struct sock *sk = sock->sk;
+
+	return sk && is_ip(sk->__sk_common.skc_family) && !sk->__sk_common.skc_num ? NET_LISTEN | NET_BIND : NET_LISTEN;
+}
+
 SEC("lsm/socket_listen")
 int BPF_PROG(policy_socket_listen, struct socket *sock, int backlog, int ret)
 {
-	return ret ? ret : decide_socket(sock, EVENT_LSM_SOCKET_LISTEN, SOCKET_ASK(NET_LISTEN, ADDRESS_OWN), 0, 0);
+	if (ret)
+		return ret;
+	return decide_socket(sock, EVENT_LSM_SOCKET_LISTEN, SOCKET_ASK(access_of_listen(sock), ADDRESS_OWN), 0, 0);
 }
 
 SEC("lsm/socket_accept")
@@ -788,6 +801,10 @@ int BPF_PROG(policy_socket_sendmsg, struct socket *sock, struct msghdr *message,
 		/* A stream has its peer, and takes no other; unless this message connects it. */
 		if (sk->sk_protocol == IPPROTO_SCTP || (sock->type == SOCK_STREAM && message->msg_flags & MSG_FASTOPEN))
 			access |= NET_CONNECT;
+		if (sk->sk_protocol == IPPROTO_SCTP && names_destinations(message))
+			ret = decide_socket(sock, EVENT_LSM_SOCKET_SENDMSG, SOCKET_ASK(access, ADDRESS_NONE), 0, 0);
+		if (ret)
+			return ret;
 		if (access & NET_CONNECT || sock->type != SOCK_STREAM)
 			return decide_socket(sock, EVENT_LSM_SOCKET_SENDMSG, SOCKET_ASK(access, ADDRESS_GIVEN),
 					     (u64)message->msg_name, message->msg_namelen);

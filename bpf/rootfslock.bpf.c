@@ -32,6 +32,7 @@
  * which change what a process calls /, not the file system.
  */
 #include "files.bpf.h"
+#include "ioctl.bpf.h"
 
 #define S_IFBLK 0060000
 #define S_IFDIR 0040000
@@ -298,49 +299,6 @@ int BPF_PROG(rootfslock_mmap_file, struct file *file, unsigned long reqprot, uns
 	if (is_null(file))
 		return 0;
 	return flags & MAP_SHARED && file->f_mode & FMODE_WRITE ? check_opened(file, EVENT_LSM_MMAP_FILE) : 0;
-}
-
-#define IOC_DIR(command) ((command) >> 30)
-#define IOC_TYPE(command) ((command) >> 8 & 0xff)
-#define IOC_NUMBER(command) ((command) & 0xff)
-#define IOC_READ 2
-#define BIT(n) (1ULL << (n))
-
-/* On files and directories: what is known to change nothing. */
-static __always_inline bool ioctl_reads(u32 command)
-{
-	u32 number = IOC_NUMBER(command);
-
-	switch (IOC_TYPE(command)) {
-	case 'T': /* isatty(3), FIOCLEX, FIONBIO, FIONREAD */
-		return true;
-	case 0: /* FIBMAP, FIGETBSZ */
-		return number == 1 || number == 2;
-	case 'f':
-		/* FIEMAP, encryption policies and key states, verity digests; _IOR(19) sets a policy in spite of its name */
-		if (number == 11 || number == 21 || number == 22 || number == 26 || number == 134 || number == 135)
-			return true;
-		return IOC_DIR(command) == IOC_READ && number != 19;
-	case 'X':
-		/* GETFSMAP; _IOR(125) shuts the file system down */
-		return number == 59 || (IOC_DIR(command) == IOC_READ && number != 125);
-	default:
-		return IOC_DIR(command) == IOC_READ;
-	}
-}
-
-/* On the device: BLKROGET, BLKGETSIZE, BLKFLSBUF, BLKRAGET, ... and nothing that is a command to the drive. */
-static __always_inline bool ioctl_asks_device(u32 command)
-{
-	const u64 asks = BIT(94 - 94) | BIT(96 - 94) | BIT(97 - 94) | BIT(99 - 94) | BIT(101 - 94) | BIT(103 - 94) | BIT(104 - 94) |
-			 BIT(112 - 94) | BIT(114 - 94) | BIT(120 - 94) | BIT(121 - 94) | BIT(122 - 94) | BIT(123 - 94) |
-			 BIT(124 - 94) | BIT(126 - 94) | BIT(128 - 94) | BIT(130 - 94) | BIT(132 - 94) | BIT(133 - 94);
-	u32 number = IOC_NUMBER(command);
-
-	if (IOC_TYPE(command) == 0x12)
-		return number >= 94 && number <= 133 && asks >> ((number - 94) & 63) & 1;
-	/* The terminal's, HDIO_GETGEO, LOOP_GET_STATUS, LOOP_GET_STATUS64, CDROM_GET_CAPABILITY (udev asks every device) */
-	return IOC_TYPE(command) == 'T' || command == 0x0301 || command == 0x4c03 || command == 0x4c05 || command == 0x5331;
 }
 
 static __always_inline int check_ioctl(struct file *file, u32 command)

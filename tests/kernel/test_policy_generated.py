@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from bpflock.confine.engine import Engine
+from bpflock.policy import rename
 from bpflock.policy.evaluate import Access, FileRequest, Subject, evaluate
 from bpflock.policy.model import Effect, FileAccess, FileObject, PolicySet
 from bpflock.policy.tables import CompileError
@@ -63,13 +64,14 @@ _TO_FILES = {
     "truncate": (Step(WRITE),),
     "execute": (Step(EXEC),),
     "map": (Step(READ), Step(EXEC)),
-    "ioctl": (Step(FileAccess.IOCTL),),
+    "neither": (Step(READ | WRITE),),
+    "ioctl": (Step(READ), Step(FileAccess.IOCTL)),
     "chmod": (Step(FileAccess.SETATTR),),
     "chown": (Step(FileAccess.SETATTR),),
     "stat": (Step(FileAccess.GETATTR),),
     "unlink": (Step(RM),),
     "link": (Step(LINK), Step(CREATE | LINK, target=True)),
-    "rename": (Step(RM), Step(CREATE, target=True)),
+    "rename": (Step(RM), Step(CREATE, target=True)),  # and what questions() adds
 }
 _TO_DIRECTORIES = {
     **{name: _TO_FILES[name] for name in ("read", "chmod", "chown", "stat", "rename")},
@@ -86,7 +88,7 @@ _TO_NAMES = {
 _ALL = {**_TO_FILES, **_TO_DIRECTORIES, **_TO_NAMES}
 # These follow a symbolic link; the others are about the link.
 _FOLLOW = {"read", "write", "append", "read+write", "read+append", "append+truncate", "truncate", "execute", "map"}
-_FOLLOW |= {"ioctl", "chmod", "chown", "stat"}
+_FOLLOW |= {"neither", "ioctl", "chmod", "chown", "stat"}
 _WAYS = ("name", "name", "name", "bind", "bind", "hard link", "symlink", "procfs")
 _TWO_PATHS = ("link", "rename")
 _BY_CHILD = {"execute"}  # which is another process: it owns no files, and its taint is its own
@@ -118,10 +120,28 @@ def make_file(path: bytes) -> None:
     os.chmod(path, 0o755)
 
 
-def expected(subject: Subject, what: str, paths: tuple[bytes, ...], own: bool) -> tuple[bool, Subject]:
+@dataclass(frozen=True)
+class Done:
+    """What is done to which paths. `own`: the process created the file."""
+
+    what: str
+    paths: tuple[bytes, ...]
+    own: bool = False
+    directory: bool = False
+
+    def questions(self, policy: PolicySet, subject: Subject) -> tuple[FileRequest, ...]:
+        if self.what == "rename":
+            old, new = self.paths
+            return rename.questions(policy, subject, rename.RenameRequest(old, new, self.own, self.directory))
+        return tuple(
+            FileRequest(self.paths[step.target], step.access, own=step.own or (self.own and not step.target))
+            for step in _ALL[self.what]
+        )
+
+
+def expected(policy: PolicySet, subject: Subject, done: Done) -> tuple[bool, Subject]:
     """Whether the evaluator allows it, and what becomes of the subject."""
-    for step in _ALL[what]:
-        request = FileRequest(paths[step.target], step.access, own=step.own or (own and not step.target))
+    for request in done.questions(policy, subject):
         decision = evaluate(Access(subject, request))
         if decision.taints:
             subject = replace(subject, tainted=True)
@@ -137,6 +157,7 @@ class Session:
         self._random = generator.random
         self._generator = generator
         self.totals: Counter[str] = Counter()
+        self.policy = policy
         self.profile = self._random.choice(policy.profiles)
         self.executable = generator.access(PolicySet((self.profile,))).subject.executable
         self.elsewhere = number % 2 == 1
@@ -268,15 +289,15 @@ class Session:
     def _compare(self, prober: Prober, what: str, paths: tuple[bytes, ...], shown: bytes, real: bytes) -> None:
         """`shown`: what the policy takes the first path for; `real`: the name by which the file was made."""
         before = self._subject
-        named = (shown, *paths[1:])
         own = real in self._created and what not in _BY_CHILD
-        allowed, after = expected(before, what, named, own)
+        done = Done(what, (shown, *paths[1:]), own, os.path.isdir(real))
+        allowed, after = expected(self.policy, before, done)
         error = prober.reach(what, *paths)
         if what not in _BY_CHILD:
             self._subject = after
         assert error in (0, errno.EPERM, *_HARMLESS.get(what, ())), f"{what} {paths}: {os.strerror(error)}"
         if (error != errno.EPERM) is not allowed:
-            raise Mismatch(self, before, what, paths, named, own, error)
+            raise Mismatch(self, before, done, paths, error)
         self.totals["allowed" if allowed else "denied"] += 1
         self._follow(what, paths, error)
 
@@ -306,30 +327,20 @@ _HARMLESS = {
 class Mismatch(Exception):
     """The kernel decided otherwise than the evaluator."""
 
-    def __init__(
-        self,
-        session: Session,
-        subject: Subject,
-        what: str,
-        paths: tuple[bytes, ...],
-        named: tuple[bytes, ...],
-        own: bool,
-        error: int,
-    ) -> None:
+    def __init__(self, session: Session, subject: Subject, done: Done, paths: tuple[bytes, ...], error: int) -> None:
         super().__init__(
-            f"{what} {named} by {paths}: the kernel says {os.strerror(error) if error else 'yes'}; "
-            f"tainted={subject.tainted}, own={own}, elsewhere={session.elsewhere}"
+            f"{done} by {paths}: the kernel says {os.strerror(error) if error else 'yes'}; "
+            f"tainted={subject.tainted}, elsewhere={session.elsewhere}"
         )
         self.session = session
         self.subject = subject
-        self.what = what
+        self.done = done
         self.paths = paths
-        self.named = named
 
 
 def smallest(engine: Engine, mismatch: Mismatch) -> str:
     """The smallest policy and access that still show it, if a fresh process shows it at all."""
-    session, what = mismatch.session, mismatch.what
+    session, done = mismatch.session, mismatch.done
     profile = session.profile
     if mismatch.subject.tainted:
         # The same, without a process that has a past.
@@ -344,18 +355,18 @@ def smallest(engine: Engine, mismatch: Mismatch) -> str:
         except CompileError:
             return False
         with start(session.executable.decode(), session.elsewhere) as prober:
-            error = prober.reach(what, path, *mismatch.paths[1:])
-        allowed, _ = expected(access.subject, what, (path, *mismatch.named[1:]), own=False)
-        decided = error in (0, errno.EPERM, *_HARMLESS.get(what, ()))
+            error = prober.reach(done.what, path, *mismatch.paths[1:])
+        allowed, _ = expected(policy, access.subject, replace(done, paths=(path, *done.paths[1:]), own=False))
+        decided = error in (0, errno.EPERM, *_HARMLESS.get(done.what, ()))
         return decided and (error != errno.EPERM) is not allowed
 
     access = Access(
-        Subject(profile, executable=session.executable), FileRequest(mismatch.named[0], _ALL[what][0].access)
+        Subject(profile, executable=session.executable), FileRequest(done.paths[0], _ALL[done.what][0].access)
     )
     policy = PolicySet((profile,))
     if not fails(policy, access):
         return "a fresh process does not show it: it depends on what came before"
-    return f"{what}\n{show(*shrink(policy, access, fails))}"
+    return f"{done.what}\n{show(*shrink(policy, access, fails))}"
 
 
 def only_files(policy: PolicySet) -> PolicySet:

@@ -29,7 +29,7 @@ from .redteam import RedTeam
 HERE = Path("/tmp/policy-redteam")
 FREE = HERE / "bin/free"
 WIDE = HERE / "bin/wide"  # all capabilities but for mknod; no mounts, no Internet
-NARROW = HERE / "bin/narrow"  # as WIDE, but for what opens files by number
+NARROW = HERE / "bin/narrow"  # as WIDE, but for what opens files by number, and executes memory
 BARE = HERE / "bin/bare"  # the same files as WIDE; its own processes, some sockets, no operations
 FILE, LOG, ATTRIBUTES = HERE / "open/file", HERE / "open/log", HERE / "open/attributes"
 DENIED = HERE / "closed/file"
@@ -63,7 +63,7 @@ proc(any, read)
 ptrace(any, any)
 signal(any, any)
 net(unix, any)
-operation(namespace|io_uring|userfaultfd|keyring|ipc|anon_exec)
+operation(namespace|io_uring|userfaultfd|keyring|ipc)
 """
     bare = f"""{files}
 fs("{HERE}/far/**", read)
@@ -81,7 +81,7 @@ net(inet6, dgram, any)
     )
     return PolicySet(
         parse(
-            f'#![profile "{WIDE}"]\n{common}capability({wide})\n'
+            f'#![profile "{WIDE}"]\n{common}capability({wide})\noperation(anon_exec)\n'
             f'#![profile "{NARROW}"]\n{common}capability({narrow})\n'
             f'#![profile "{BARE}"]\n{bare}capability({wide})\n'
             f'#![profile "{HERE}/exec/lax"]\nfs("/**", any)\n'
@@ -183,7 +183,7 @@ ROWS = {
     "R16 LD_AUDIT": Row(f"execute {HERE}/exec/false", "mmap_file", "exec", f"LD_AUDIT={_PRELOAD}"),
     "R17 memfd": Row("memfd_exec", "bprm_check_security", "exec"),
     "R17 memfd by /proc/self/fd": Row("memfd_procfd", "bprm_check_security", "exec"),
-    "R17 mapped memfd": Row("memfd_mmap", "mmap_file", "exec"),
+    "R17 mapped memfd": Row("memfd_mmap", "mmap_file", "anon_exec", program=NARROW),
     "R17 file without a name": Row(
         f"tmpfile_exec {HERE}/mine", "file_open bprm_check_security", "create write create|write exec"
     ),

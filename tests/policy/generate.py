@@ -48,6 +48,7 @@ from bpflock.policy.model import (
     Target,
     Who,
 )
+from bpflock.policy.rename import RenameRequest
 
 WORDS = ["a", "b", "ab", "log", "x.log", "y.log", "conf.d", "lib", "libc.so.6", "data", "données", "ключ", "鍵", "🔒"]
 ODD = [
@@ -328,6 +329,16 @@ class Generator:
                 return CapabilityRequest(source.choice(CAPABILITIES if source.random() < 0.3 else sorted(capabilities)))
             case OperationObject(operations=operations):
                 return OperationRequest(source.choice(list(Operation if source.random() < 0.3 else operations)))
+
+    def rename(self, profile: Profile) -> RenameRequest:
+        """Of a file to a name that a rule is about, in most cases."""
+        source = self.random
+        old, new = source.sample([*self.files, *self.executables], 2)
+        of_files = [rule.object for rule in profile.rules if isinstance(rule.object, FileObject)]
+        if of_files and source.random() < 0.8:
+            near = source.choice(of_files)
+            new = next((path for path in self._shuffled() if patterns.matches(near.pattern, path)), new)
+        return RenameRequest(old, new, own=source.random() < 0.3)
 
     def _shuffled(self) -> list[bytes]:
         return self.random.sample(self.files, len(self.files))

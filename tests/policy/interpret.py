@@ -25,7 +25,8 @@ from bpflock.policy.evaluate import (
     Request,
     SignalRequest,
 )
-from bpflock.policy.model import Who
+from bpflock.policy.model import FileAccess, Who
+from bpflock.policy.rename import CONTENT, RenameRequest
 from bpflock.policy.tables import Kind, Tables
 
 _WORD = struct.Struct("<I")
@@ -95,6 +96,27 @@ class Interpreter:
                 audit |= also
         flags = tables.EXEC_TRANSITION | tables.EXEC_UNTAINT
         return Verdict(allow, audit & ~flags, taint | audit & flags)
+
+    def gained(self, profile: int, request: RenameRequest, own_executable: bool) -> int:
+        """The rights on content that a file has by its new name only; EXEC also for one that leads elsewhere."""
+        exec_changes = tables.EXEC_TRANSITION | tables.EXEC_UNTAINT
+        allowed, old_audit, old_taint, old_contexts = self.rights(profile, self.label(request.old))
+        allows, audit, taint, contexts = self.rights(profile, self.label(request.new))
+        if contexts != old_contexts:
+            first = self.header[5] + (contexts & 0xFFFFFF)
+            for index in range(first, first + (contexts >> 24)):
+                _, _, more, also = tables.CONTEXT.unpack_from(self.tables.rights, index * tables.CELL.size)
+                allows |= more
+                audit |= also
+        if request.own:
+            allowed |= allowed >> tables.FILE_OWN_SHIFT
+            allows |= allows >> tables.FILE_OWN_SHIFT
+        if own_executable:
+            allowed |= FileAccess.READ | FileAccess.EXEC | FileAccess.GETATTR
+        found = allows & ~allowed & CONTENT & 0xFFFF
+        before, changes = (old_audit | old_taint) & exec_changes, (audit | taint) & exec_changes
+        leads = changes & tables.EXEC_TRANSITION and self.profile_of(request.old) != self.profile_of(request.new)
+        return found | (FileAccess.EXEC if changes & ~before or leads else 0)
 
     def decide(self, profile: int, request: Request, functions: frozenset[int] = frozenset()) -> Verdict:
         """What of a request is allowed, audited, taints."""

@@ -182,11 +182,15 @@ def test(
     from bpflock.policy.bpfbox.access import parse_access
     from bpflock.policy.bpfbox.show import show_rule
     from bpflock.policy.evaluate import Access, evaluate
+    from bpflock.policy.rename import RenameRequest, evaluate_rename
 
     loaded = _load(files)
     request = parse_access(access)
     subject = _subject(loaded, executable, functions, tainted)
-    decision = evaluate(Access(subject, request))
+    if isinstance(request, RenameRequest):
+        decision = evaluate_rename(loaded, subject, request)
+    else:
+        decision = evaluate(Access(subject, request))
     verdict = "allowed" if decision.allowed else "denied"
     if app().json:
         rule = decision.rule

@@ -15,6 +15,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bpflock.errors import BpflockError
@@ -28,6 +29,10 @@ _ENFORCED = 1  # TASK_ENFORCED
 _PAGE = mmap.PAGESIZE
 _PROT_READ_EXEC = mmap.PROT_READ | mmap.PROT_EXEC
 _FIONREAD = 0x541B
+_IN_MODIFY = 2
+_IPPROTO_SCTP = 132
+_SCTP_SOCKOPT_CONNECTX = 110
+_SYSLOG_READ_ALL = 3
 _AT_FDCWD = -100
 _FSPICK_EMPTY_PATH = 8
 _FSCONFIG_CMD_RECONFIGURE = 7
@@ -111,6 +116,33 @@ def _call(number: int, *arguments: object) -> int:
     return answer
 
 
+def _ioctl_32(stage: _Stage) -> None:
+    """In a child, which is denied too: without such calls it dies."""
+    child = os.fork()
+    if not child:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os._exit(lib.bl_ioctl_32(stage.readable, _FIONREAD) == -errno.ENOSYS)
+    if os.waitpid(child, 0)[1]:
+        raise OSError(errno.ENOSYS, "no 32-bit system calls")
+
+
+def _watch(stage: _Stage) -> None:
+    watcher = _call(lib.SYS_inotify_init1, os.O_CLOEXEC)
+    try:
+        _call(lib.SYS_inotify_add_watch, watcher, _text(os.fsencode(stage.path("a"))), _IN_MODIFY)
+    finally:
+        os.close(watcher)
+
+
+def _connect_sctp(_: _Stage) -> None:
+    """Only where the kernel has SCTP already: nothing is loaded for it."""
+    if not Path("/proc/net/sctp").exists():
+        raise OSError(errno.ENOSYS, "no SCTP")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, _IPPROTO_SCTP) as client:
+        nowhere = struct.pack("=HHI8x", socket.AF_INET, 0, 0)
+        client.setsockopt(_IPPROTO_SCTP, _SCTP_SOCKOPT_CONNECTX, nowhere)  # port 0: EINVAL
+
+
 def _text(text: bytes) -> Any:
     return ffi.new("char[]", text)
 
@@ -191,6 +223,8 @@ _WAYS: dict[str, Callable[[_Stage], object]] = {
     "lsm/file_mprotect": lambda s: syscall(lib.SYS_mprotect, s.address, _PAGE, _PROT_READ_EXEC),
     "lsm/file_fcntl": lambda s: fcntl.fcntl(s.writable, fcntl.F_SETFL, 0),
     "lsm/file_ioctl": lambda s: fcntl.ioctl(s.readable, _FIONREAD, bytes(4)),
+    "lsm/file_ioctl_compat": _ioctl_32,
+    "lsm/path_notify": _watch,
     "lsm/path_unlink": lambda s: os.unlink("a", dir_fd=s.root),
     "lsm/path_rmdir": lambda s: os.rmdir("d", dir_fd=s.root),
     "lsm/path_mkdir": lambda s: os.mkdir("n", dir_fd=s.root),
@@ -220,6 +254,7 @@ _WAYS: dict[str, Callable[[_Stage], object]] = {
     "lsm/socket_listen": lambda s: s.stream.listen(),  # not bound: EINVAL
     "lsm/socket_accept": lambda s: s.stream.accept(),  # does not listen: EINVAL
     "lsm/socket_connect": lambda s: s.stream.connect("\0bpflock: nobody is there"),
+    "lsm/sctp_bind_connect": _connect_sctp,
     "lsm/socket_sendmsg": lambda s: s.pair[0].send(b"x"),
     "lsm/socket_recvmsg": lambda s: s.pair[1].recv(1, socket.MSG_DONTWAIT),
     "lsm/socket_shutdown": lambda s: s.pair[0].shutdown(socket.SHUT_RD),
@@ -232,6 +267,7 @@ _WAYS: dict[str, Callable[[_Stage], object]] = {
     "lsm/uring_cmd": _ring_command,
     "lsm/ptrace_access_check": lambda s: os.close(os.open(f"/proc/{os.getppid()}/environ", os.O_RDONLY)),
     "lsm/capable": lambda s: os.chroot("/"),
+    "lsm/syslog": lambda s: _call(lib.SYS_syslog, _SYSLOG_READ_ALL, ffi.new("char[]", 16), 16),
     "lsm/sb_mount": lambda s: _call(lib.SYS_mount, _text(b""), _text(b"/"), ffi.NULL, _MS_BIND, ffi.NULL),  # EINVAL
     "lsm/sb_remount": lambda s: _call(lib.SYS_fsconfig, s.picked, _FSCONFIG_CMD_RECONFIGURE, ffi.NULL, ffi.NULL, 0),
     "lsm/sb_umount": lambda s: _call(lib.SYS_umount2, _text(b"/"), _MNT_EXPIRE),  # of the root: EINVAL
@@ -261,7 +297,11 @@ _WAYS: dict[str, Callable[[_Stage], object]] = {
     "lsm/ptrace_traceme": lambda s: _call(lib.SYS_ptrace, 0, 0, 0, 0),
 }
 # The event of the denial, where it is not named as the hook is.
-_EVENTS = {"lsm/task_alloc": "LSM_PATH_MKDIR", "lsm/file_truncate": "LSM_PATH_TRUNCATE"}
+_EVENTS = {
+    "lsm/task_alloc": "LSM_PATH_MKDIR",
+    "lsm/file_truncate": "LSM_PATH_TRUNCATE",
+    "lsm/file_ioctl_compat": "LSM_FILE_IOCTL",
+}
 
 
 @contextlib.contextmanager

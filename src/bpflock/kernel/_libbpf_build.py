@@ -87,6 +87,7 @@ ffibuilder.cdef(
     void bl_ring_free(struct bl_ring *ring);
     int64_t bl_ring_drain(struct bl_ring *ring, char *buffer, size_t size, int timeout_ms);
     long bl_syscall(long number, long a, long b, long c, long d, long e, long f);
+    long bl_ioctl_32(int fd, unsigned long command);
     int bl_exec_as(const long *enter, int fd, const char *path);
 
     #define SYS_bpf ...
@@ -133,6 +134,9 @@ ffibuilder.cdef(
     #define SYS_ptrace ...
     #define SYS_mq_open ...
     #define SYS_mq_unlink ...
+    #define SYS_inotify_init1 ...
+    #define SYS_inotify_add_watch ...
+    #define SYS_syslog ...
     #define BTF_KIND_INT ...
     #define BTF_KIND_ARRAY ...
     #define BTF_KIND_STRUCT ...
@@ -378,6 +382,20 @@ ffibuilder.set_source(
         long result = syscall(number, a, b, c, d, e, f);
 
         return result < 0 ? -errno : result;
+    }
+
+    /* ioctl(2) by the 32-bit system call, without an argument. Where the kernel has none, SIGSEGV. */
+    static long bl_ioctl_32(int fd, unsigned long command)
+    {
+    #ifdef __x86_64__
+        long result;
+
+        asm volatile("int $0x80" : "=a"(result) : "a"(54L), "b"((long)fd), "c"(command), "d"(0L)
+                     : "memory", "r8", "r9", "r10", "r11");
+        return result;
+    #else
+        return -ENOSYS;
+    #endif
     }
 
     /* Execute fd, or path if that is not NULL, in a child that entered before with prctl(enter[0..4]). Gives the

@@ -34,6 +34,11 @@ _CONSEQUENCES = {
     FileAccess.CREATE: "make the name, also as a directory or a link to elsewhere",
 }
 
+_RENAMED = (
+    "why: a rename takes link on both names, if the new one gives the file rights that the old one does not give, and "
+    "always for a directory; or give the old name of a file the same rights"
+)
+
 
 def parse_event(text: str) -> dict[str, str]:
     """The keys of an event that is written as logfmt or as JSON. Raises UsageError."""
@@ -83,7 +88,10 @@ def explain(event: Mapping[str, str], policy: PolicySet) -> str:
     if request:
         # A file of a process is one by its path, too.
         return "\n".join([*lines, *_decided(profile, path, access, reason), *explain_request(profile, request, reason)])
-    return "\n".join([*lines, *_decided(profile, path, access, reason)])
+    decided = list(_decided(profile, path, access, reason))
+    if event["event"] == "lsm_path_rename" and FileAccess.LINK in access:
+        decided.append(_RENAMED)
+    return "\n".join([*lines, *decided])
 
 
 def _wanted(event: Mapping[str, str], path: str) -> str:

@@ -118,6 +118,14 @@ operation(bpf)
         assert part in text, text
 
 
+def test_a_rename_that_gives_rights() -> None:
+    text = explain(parse_event(event("link", "/etc/passwd").replace("lsm_file_open", "lsm_path_rename")), _POLICY)
+    assert 'would allow it: fs("/etc/passwd", link)' in text
+    assert "why: a rename takes link on both names" in text
+    text = explain(parse_event(event("rm", "/etc/passwd").replace("lsm_file_open", "lsm_path_rename")), _POLICY)
+    assert "why:" not in text
+
+
 def test_the_suggestion_allows_it() -> None:
     text = explain(parse_event(event("read|append", "/srv/[a]{b}%22%5C")), _POLICY)
     (line,) = [line for line in text.splitlines() if line.startswith("would allow it: ")]

@@ -20,9 +20,11 @@ from bpflock.policy.evaluate import (
     SignalRequest,
 )
 from bpflock.policy.model import LAST_SIGNAL, FileAccess, NetAccess, Operation, PtraceAccess, Who
+from bpflock.policy.rename import RenameRequest
 
 _FORMS = {
     "fs": "fs PATH ACCESS [own]",
+    "rename": "rename OLD NEW [own|directory]",
     "proc": "proc EXECUTABLE|self|parent|child ACCESS",
     "net": "net FAMILY TYPE [PROTOCOL] ACCESS [ADDRESS:PORT]",
     "signal": "signal EXECUTABLE|self|parent|child SIGNAL",
@@ -41,7 +43,7 @@ _Value = TypeVar("_Value")
 _Mask = TypeVar("_Mask", FileAccess, NetAccess, PtraceAccess)
 
 
-def parse_access(text: str) -> Request:
+def parse_access(text: str) -> Request | RenameRequest:
     """One access. Accesses of files may be several at once: `read|write`. Raises UsageError."""
     kind, *words = text.split() or [""]
     if kind not in _FORMS:
@@ -82,7 +84,7 @@ def _peer(word: str) -> Peer:
     return Peer(b"", frozenset({Who(word)}))
 
 
-def _request(kind: str, words: list[str]) -> Request:
+def _request(kind: str, words: list[str]) -> Request | RenameRequest:
     """Raises ValueError if the number of words is wrong."""
     match kind:
         case "fs":
@@ -90,6 +92,11 @@ def _request(kind: str, words: list[str]) -> Request:
             if own not in ([], ["own"]) or not path.startswith("/"):
                 raise ValueError
             return FileRequest(os.fsencode(path), _mask(access, _FILE, FileAccess(0)), bool(own))
+        case "rename":
+            old, new, *what = words
+            if what not in ([], ["own"], ["directory"]) or not old.startswith("/") or not new.startswith("/"):
+                raise ValueError
+            return RenameRequest(os.fsencode(old), os.fsencode(new), what == ["own"], what == ["directory"])
         case "proc":
             target, access = words
             return ProcRequest(_peer(target), _mask(access, _FILE, FileAccess(0)))

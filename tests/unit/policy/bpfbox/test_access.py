@@ -19,6 +19,7 @@ from bpflock.policy.evaluate import (
     SignalRequest,
 )
 from bpflock.policy.model import FileAccess, NetAccess, Operation, PtraceAccess, Who
+from bpflock.policy.rename import RenameRequest
 
 _CHILD = Peer(b"", frozenset({Who.CHILD}))
 
@@ -28,6 +29,9 @@ _CHILD = Peer(b"", frozenset({Who.CHILD}))
     [
         ("fs /etc/passwd read", FileRequest(b"/etc/passwd", FileAccess.READ)),
         ("fs /a write|create own", FileRequest(b"/a", FileAccess.WRITE | FileAccess.CREATE, own=True)),
+        ("rename /a /b", RenameRequest(b"/a", b"/b")),
+        ("rename /a /b own", RenameRequest(b"/a", b"/b", own=True)),
+        ("rename /a /b directory", RenameRequest(b"/a", b"/b", directory=True)),
         ("proc /bin/x read", ProcRequest(Peer(b"/bin/x"), FileAccess.READ)),
         ("signal child sigterm", SignalRequest(_CHILD, 15)),
         ("signal child kill", SignalRequest(_CHILD, 9)),
@@ -43,7 +47,7 @@ _CHILD = Peer(b"", frozenset({Who.CHILD}))
         ),
     ],
 )
-def test_accesses(text: str, request_: Request) -> None:
+def test_accesses(text: str, request_: Request | RenameRequest) -> None:
     assert parse_access(text) == request_
 
 
@@ -54,6 +58,8 @@ def test_accesses(text: str, request_: Request) -> None:
         ("fss /a read", "no kind of access is called 'fss'", "'fs'"),
         ("fs /a", "not the words", "fs PATH ACCESS"),
         ("fs a read", "not the words", "fs PATH ACCESS"),
+        ("rename /a", "not the words", "rename OLD NEW"),
+        ("rename /a /b c", "not the words", "rename OLD NEW"),
         ("fs /a raed", "no access is called 'raed'", "'read'"),
         ("signal childs 9", "is no process", "self"),
         ("signal child 65", "no signal has the number 65", "1 to 64"),

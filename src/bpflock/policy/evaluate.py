@@ -66,7 +66,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class FileRequest:
-    """`own`: the process created the file."""
+    """`own`: the program created the file."""
 
     path: bytes
     access: FileAccess

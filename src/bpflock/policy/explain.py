@@ -149,7 +149,7 @@ def _short_of(rule: Rule, file: FileObject, access: FileAccess) -> str:
         return f"it lacks {file_words(missing)}"
     if rule.functions:
         return "it holds only inside " + " and ".join(f"{function.name}()" for function in rule.functions)
-    return "it holds only for files that the process created"
+    return "it holds only for files that the program created"
 
 
 def _consequences(file: FileObject, path: str) -> Iterator[str]:

@@ -108,7 +108,7 @@ class Target:
 class FileObject:
     """Files whose path the pattern matches (globs: `*`, `**`, `?`, `[...]`, `{a,b}`; see pattern.py).
 
-    `own`: only files that the process itself created (a temporary right).
+    `own`: only files that the running program created, in any of its processes.
     """
 
     pattern: str

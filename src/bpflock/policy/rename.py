@@ -21,7 +21,7 @@ _EXECUTES = Effect.TRANSITION | Effect.UNTAINT
 
 @dataclass(frozen=True)
 class RenameRequest:
-    """`own`: the process created the file. `replaces`: the new name is that of a file that somebody else created."""
+    """`own`: the program created the file. `replaces`: the new name is that of a file that somebody else created."""
 
     old: bytes
     new: bytes
@@ -32,7 +32,7 @@ class RenameRequest:
 
 @dataclass(frozen=True)
 class _Said:
-    """What rules say on a path: `own` on files that the process created; `effect` of rules that allow exec."""
+    """What rules say on a path: `own` on files that the program created; `effect` of rules that allow exec."""
 
     allow: FileAccess = _NONE
     own: FileAccess = _NONE

@@ -47,7 +47,7 @@ def test_both_forms_of_an_event() -> None:
     [
         (event("write", "/etc/passwd"), ["no rule allowed it", "it lacks write", 'fs("/etc/passwd", write)']),
         (event("read", "/etc/shadow"), ["p.bpfbox:3:17", "only inside check()", 'fs("/etc/shadow", read)']),
-        (event("read", "/tmp/f"), ["only for files that the process created", 'fs("/tmp/f", read)']),
+        (event("read", "/tmp/f"), ["only for files that the program created", 'fs("/tmp/f", read)']),
         (
             event("read|write", "/srv/a%20%22b%2A"),
             ["read|write", 'fs("/srv/a \\"b\\*", read|write)', "replace"],

@@ -14,6 +14,7 @@ Imported only once all is enforced: http.server takes its time.
 """
 
 import contextlib
+import errno
 import json
 import select
 import socket
@@ -182,7 +183,15 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.socket.close()
         self.socket = listener
         self.service = service
+        self.ended = False
         self._places = threading.BoundedSemaphore(_CLIENTS)
+
+    def get_request(self) -> tuple[Any, Any]:
+        try:
+            return super().get_request()
+        except OSError as error:
+            self.ended = error.errno == errno.EINVAL  # the listener was shut down: it would be readable for ever
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._places.acquire(blocking=False):
@@ -203,5 +212,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 def serve(listener: socket.socket, service: Service) -> None:
-    """Answer clients, for ever."""
-    _Server(listener, service).serve_forever(poll_interval=3600)
+    """Answer clients until the listener is shut down."""
+    server = _Server(listener, service)
+    while not server.ended:
+        server.handle_request()

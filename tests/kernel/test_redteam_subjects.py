@@ -242,10 +242,11 @@ def test_unloaded_profile(engine: Engine) -> None:
         engine.load(_policy())
 
 
-def test_forks_under_way(engine: Engine) -> None:
-    """E25: a fork that began before its parent was confined ends as one of a confined task."""
+@pytest.mark.redteam("E25", "a fork under way while its parent is confined")
+def test_forks_under_way(engine: Engine, all_locks: Locks, redteam: RedTeam) -> None:
     escaped, mark = HERE / "mine/escaped", HERE / "open/mark"
     engine.load(PolicySet())
+    within: list[bool] = []
     storm = [subprocess.Popen([BOX, "fork_storm", f"{mark} {DENIED} {escaped}"]) for _ in range(_STORM)]
     try:
         for _ in range(_LOADS):
@@ -253,10 +254,12 @@ def test_forks_under_way(engine: Engine) -> None:
             mark.touch()
             time.sleep(0.2)
             mark.unlink()
-            assert not escaped.exists()
+            within.append(not escaped.exists())
             engine.load(PolicySet())
+        events = _events(all_locks)
         mark.touch()
         wait_until(f"[ -e {escaped} ]")  # that is what an escape looks like
+        redteam.stopped(without=0, within=int(all(within)), events=events, hook="file_open", operation="read")
     finally:
         for process in storm:
             process.kill()

@@ -1066,9 +1066,11 @@ static __always_inline u32 label_of_stack(struct policy_scratch *scratch)
 	if (bad == LABEL_TOO_DEEP)
 		return bad;
 	if (bad || scratch->mount != scratch->ns_root) {
+		struct dentry *dentry = (void *)scratch->from_dentry; /* not within BPF_CORE_READ: `scratch` has no relocations */
+
 		/* On no mount of the task's namespace: the kernel's own, a layer, or somebody else's. */
 		mount = (void *)scratch->from_mount;
-		if (!is_internal(mount, BPF_CORE_READ((struct dentry *)scratch->from_dentry, d_sb)))
+		if (!is_internal(mount, BPF_CORE_READ(dentry, d_sb)))
 			return LABEL_NO_PATH;
 		return is_of_kernel(scratch) ? LABEL_INTERNAL : LABEL_LAYER;
 	}

@@ -8,8 +8,10 @@
  *   net ACCESS FAMILY TYPE PROTOCOL ADDRESS PORT   with a socket; numbers, and an address in text
  *   signal PID NUMBER, ptrace PID ACCESS         to a process; PID 0 is a child that is made for it. Numbers above all signals: see
  *                                                do_to_process()
+ * Before it there may stand `way NAME`, also twice: by which task, by what calls (prober_ways.c).
  */
 #include "attack.h"
+#include "prober_ways.h"
 
 #include <arpa/inet.h>
 #include <signal.h>
@@ -79,13 +81,6 @@ static int execute(const char *path)
 	return error ? -1 : 0;
 }
 
-static int look_at(const char *path)
-{
-	struct stat status;
-
-	return stat(path, &status);
-}
-
 static int attempt(const char *what, const char *path, const char *other)
 {
 	static const struct {
@@ -105,15 +100,15 @@ static int attempt(const char *what, const char *path, const char *other)
 
 	for (size_t i = 0; i < sizeof(opens) / sizeof(opens[0]); i++)
 		if (!strcmp(what, opens[i].name))
-			return close_after(open(path, opens[i].flags, 0755));
+			return close_after(way_open(path, opens[i].flags, 0755));
 	if (!strcmp(what, "truncate"))
-		return truncate(path, 1);
+		return way_truncate(path, 1);
 	if (!strcmp(what, "chmod"))
-		return chmod(path, 0755);
+		return way_chmod(path, 0755);
 	if (!strcmp(what, "chown"))
-		return chown(path, 0, 0);
+		return way_chown(path, 0, 0);
 	if (!strcmp(what, "stat"))
-		return look_at(path);
+		return way_stat(path);
 	if (!strcmp(what, "ioctl"))
 		return control(path);
 	if (!strcmp(what, "execute"))
@@ -121,19 +116,19 @@ static int attempt(const char *what, const char *path, const char *other)
 	if (!strcmp(what, "map"))
 		return map_executable(path);
 	if (!strcmp(what, "unlink"))
-		return unlink(path);
+		return way_unlink(path);
 	if (!strcmp(what, "rmdir"))
-		return rmdir(path);
+		return way_rmdir(path);
 	if (!strcmp(what, "mkdir"))
-		return mkdir(path, 0755);
+		return way_mkdir(path, 0755);
 	if (!strcmp(what, "mknod"))
-		return mknod(path, S_IFIFO | 0755, 0);
+		return way_mknod(path, S_IFIFO | 0755);
 	if (!strcmp(what, "symlink"))
-		return symlink("nowhere", path);
+		return way_symlink("nowhere", path);
 	if (!strcmp(what, "link"))
-		return link(path, other);
+		return way_link(path, other);
 	if (!strcmp(what, "rename"))
-		return rename(path, other);
+		return way_rename(path, other);
 	errno = ENOSYS;
 	return -1;
 }
@@ -161,24 +156,22 @@ static socklen_t make_address(union address *address, int family, const char *te
 /* One access with a fresh socket, and what it takes to get there. */
 static int use_socket(const char *what, int fd, const union address *address, socklen_t length)
 {
-	char byte = 'x';
-
 	if (!strcmp(what, "create"))
 		return 0;
 	if (!strcmp(what, "bind"))
-		return bind(fd, &address->any, length);
+		return way_bind(fd, &address->any, length);
 	if (!strcmp(what, "listen"))
-		return bind(fd, &address->any, length) ? -1 : listen(fd, 1);
+		return way_bind(fd, &address->any, length) ? -1 : way_listen(fd);
 	if (!strcmp(what, "accept"))
-		return accept(fd, NULL, NULL);
+		return way_accept(fd);
 	if (!strcmp(what, "connect"))
-		return connect(fd, &address->any, length);
+		return way_connect(fd, &address->any, length);
 	if (!strcmp(what, "send"))
-		return sendto(fd, &byte, 1, MSG_NOSIGNAL, &address->any, length) < 0 ? -1 : 0;
+		return way_send(fd, &address->any, length) < 0 ? -1 : 0;
 	if (!strcmp(what, "recv"))
-		return recv(fd, &byte, 1, MSG_DONTWAIT) < 0 ? -1 : 0;
+		return way_recv(fd) < 0 ? -1 : 0;
 	if (!strcmp(what, "shutdown"))
-		return shutdown(fd, SHUT_RDWR);
+		return way_shutdown(fd);
 	errno = ENOSYS;
 	return -1;
 }
@@ -202,7 +195,7 @@ static int attempt_net(char **words)
 		return result;
 	}
 	length = make_address(&address, family, words[4], atoi(words[5]));
-	fd = socket(family, type | SOCK_NONBLOCK, protocol);
+	fd = way_socket(family, type | SOCK_NONBLOCK, protocol);
 	if (fd < 0)
 		return -1;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
@@ -226,7 +219,7 @@ static int do_to_process(pid_t pid, int number)
 	case 67:
 		return syscall(SYS_move_pages, pid, 0, NULL, NULL, NULL, 0);
 	default:
-		return kill(pid, number);
+		return way_kill(pid, number);
 	}
 }
 
@@ -294,6 +287,25 @@ static void decode(char *hex)
 
 #define WORDS 7
 
+struct order {
+	char **words;
+	int count;
+};
+
+static int obey(void *argument)
+{
+	struct order *order = argument;
+	char **words = order->words;
+
+	if (!strcmp(words[0], "net") && order->count == WORDS)
+		return attempt_net(words + 1);
+	if ((!strcmp(words[0], "signal") || !strcmp(words[0], "ptrace")) && order->count == 3)
+		return attempt_process(words);
+	decode(words[1]);
+	decode(words[2]);
+	return attempt(words[0], words[1], words[2]);
+}
+
 int probe(void)
 {
 	static char line[LINE];
@@ -302,23 +314,22 @@ int probe(void)
 		if (number != SIGCHLD)
 			signal(number, SIG_IGN);
 	while (fgets(line, sizeof(line), stdin)) {
-		char *words[WORDS] = { NULL };
-		int count = 0, result;
+		char *words[2 * 2 + WORDS + 1] = { NULL };
+		struct order order = { words, 0 };
 
-		for (char *word = strtok(line, " \n"); word && count < WORDS; word = strtok(NULL, " \n"))
-			words[count++] = word;
-		if (count < 2)
-			return FAILED;
-		if (!strcmp(words[0], "net") && count == WORDS) {
-			result = attempt_net(words + 1);
-		} else if ((!strcmp(words[0], "signal") || !strcmp(words[0], "ptrace")) && count == 3) {
-			result = attempt_process(words);
-		} else {
-			decode(words[1]);
-			decode(words[2]);
-			result = attempt(words[0], words[1], words[2]);
+		forget_ways();
+		for (char *word = strtok(line, " \n"); word && order.count < 2 * 2 + WORDS; word = strtok(NULL, " \n"))
+			words[order.count++] = word;
+		while (order.count > 2 && !strcmp(order.words[0], "way")) {
+			if (!choose_way(order.words[1]))
+				return FAILED;
+			order.words += 2;
+			order.count -= 2;
 		}
-		printf("%d\n", result ? errno : 0);
+		if (order.count < 2)
+			return FAILED;
+		errno = 0;
+		printf("%d\n", act_in_task(obey, &order) ? errno : 0);
 	}
 	return OK;
 }

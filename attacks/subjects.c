@@ -145,6 +145,35 @@ static enum result taint_by_vfork(const char *arg)
 	return of_error(read_one(second), "read by the parent of a child of vfork(2)");
 }
 
+static int taint_in_thread(void *unused __attribute__((unused)))
+{
+	found = read_one(first);
+	stage = 1;
+	return 0;
+}
+
+/* TAINTING DENIED: a thread of a child of vfork() does. */
+static enum result taint_by_vfork_thread(const char *arg)
+{
+	static char stack[64 << 10] __attribute__((aligned(16)));
+	int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+	pid_t child;
+
+	split(arg);
+	found = EAGAIN;
+	child = vfork();
+	if (!child) {
+		if (clone(taint_in_thread, stack + sizeof(stack), flags, NULL) > 0)
+			while (stage < 1)
+				sched_yield();
+		_exit(0);
+	}
+	if (child < 0 || found)
+		return stuck("vfork(2), a thread, or reading %s", first);
+	error_of(child);
+	return of_error(read_one(second), "read by the parent of a child of vfork(2)");
+}
+
 static int taint_in_child(void *unused __attribute__((unused)))
 {
 	found = read_one(first);
@@ -394,6 +423,7 @@ const struct attack subject_attacks[] = {
 	ATTACK(taint_then_fork, "another thread forks: TAINTING DENIED"),
 	ATTACK(taint_without_leader, "threads without a first one: TAINTING DENIED"),
 	ATTACK(taint_by_vfork, "a child of vfork(2) taints: TAINTING DENIED"),
+	ATTACK(taint_by_vfork_thread, "a thread of a child of vfork(2) taints: TAINTING DENIED"),
 	ATTACK(taint_by_clone, "a process of the same memory taints: TAINTING DENIED"),
 	ATTACK(inherit_ring, "execute a program with a ring: DENIED PROGRAM"),
 	ATTACK(use_ring, "read a file that is registered with an inherited ring"),

@@ -333,14 +333,17 @@ static __always_inline void inherit(struct policy_task *child, const struct poli
 }
 
 /*
- * Whether the new process uses the memory of the task without the task waiting for it: nobody could follow what taints one
- * of them into the other. Of a child of vfork(2) that makes another one, the chain would have to be followed.
+ * Whether the new task uses the memory of another process without that one waiting for it: nobody could follow what taints
+ * one of them into the other. Of a child of vfork(2) that makes another one, the chain would have to be followed; a thread of
+ * it, such as a worker of an io_uring, may be there when the parent goes on.
  */
 static __always_inline bool shares_memory_for_good(struct task_struct *task, unsigned long flags)
 {
-	if ((flags & (CLONE_VM | CLONE_THREAD)) != CLONE_VM)
+	if (!(flags & CLONE_VM))
 		return false;
-	return !(flags & CLONE_VFORK) || flags & CLONE_PARENT || borrows_memory(task);
+	if (borrows_memory(task))
+		return true;
+	return !(flags & CLONE_THREAD) && (!(flags & CLONE_VFORK) || flags & CLONE_PARENT);
 }
 
 /* Both are tainted from the start. */

@@ -1050,7 +1050,6 @@ static __always_inline u32 label_of_stack(struct policy_scratch *scratch)
 	struct way way = { scratch };
 	u32 slot = scratch->slot, bad;
 	void *automaton = bpf_map_lookup_elem(&policy_automata, &slot);
-	struct dentry *dentry;
 	struct mount *mount;
 
 	if (!automaton)
@@ -1067,9 +1066,10 @@ static __always_inline u32 label_of_stack(struct policy_scratch *scratch)
 	if (bad == LABEL_TOO_DEEP)
 		return bad;
 	if (bad || scratch->mount != scratch->ns_root) {
+		struct dentry *dentry = (void *)scratch->from_dentry; /* not within BPF_CORE_READ: `scratch` has no relocations */
+
 		/* On no mount of the task's namespace: the kernel's own, a layer, or somebody else's. */
 		mount = (void *)scratch->from_mount;
-		dentry = (void *)scratch->from_dentry;
 		if (!is_internal(mount, BPF_CORE_READ(dentry, d_sb)))
 			return LABEL_NO_PATH;
 		return is_of_kernel(scratch) ? LABEL_INTERNAL : LABEL_LAYER;

@@ -2,12 +2,14 @@
 """The kernel decides as the reference evaluator does: random policies, random accesses, done for real.
 
 The files are reached by their names, hard links, symbolic links, procfs, bind mounts that differ between two mount
-namespaces, and by names that were given to them, or to a directory above them, a moment ago.
+namespaces, and by names that were given to them, or to a directory above them, a moment ago. Some trees are on
+overlayfs. What is done is done by several tasks and kinds of calls (generated_ways.py).
 """
 
 import contextlib
 import errno
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -19,17 +21,30 @@ from pathlib import Path
 import pytest
 
 from bpflock.confine.engine import Engine
+from bpflock.locks.enforce import Enforcer
 from bpflock.policy import rename
 from bpflock.policy.evaluate import Access, FileRequest, Subject, evaluate
-from bpflock.policy.model import Effect, FileAccess, FileObject, PolicySet
+from bpflock.policy.model import (
+    Effect,
+    FileAccess,
+    FileObject,
+    Operation,
+    OperationObject,
+    Origin,
+    PolicySet,
+    Rule,
+)
 from bpflock.policy.tables import CompileError
 from tests.policy.generate import Generator, show, shrink
 
 from .conftest import ATTACK, Locks
+from .generated_ways import Ways, fuzzing, seeds
 from .prober import Prober
+from .told import Expected, Told
 
 _CASES = 3300  # with test_policy_generated_objects.py, 5,000
 _TREES = 8
+_OVERLAYS = 4  # every fourth tree
 _POLICIES = 2  # for each tree
 _SESSIONS = 4  # under each policy
 _ACCESSES = 34  # of each session
@@ -39,6 +54,7 @@ _TOP = os.fsencode(_TREE)
 _BIND = os.fsencode(_ROOT / "bind")  # of the tree; in the other namespace, of what follows
 _OTHER_SOURCE = _TREE / "other"
 _LINKS = _ROOT / "links"  # symbolic ones
+_LAYERS = _ROOT / "layers"  # of the trees on overlayfs
 
 READ, WRITE, APPEND, EXEC = FileAccess.READ, FileAccess.WRITE, FileAccess.APPEND, FileAccess.EXEC
 CREATE, RM, LINK = FileAccess.CREATE, FileAccess.RM, FileAccess.LINK
@@ -91,7 +107,7 @@ _FOLLOW = {"read", "write", "append", "read+write", "read+append", "append+trunc
 _FOLLOW |= {"neither", "ioctl", "chmod", "chown", "stat"}
 _WAYS = ("name", "name", "name", "bind", "bind", "hard link", "symlink", "procfs")
 _TWO_PATHS = ("link", "rename")
-_BY_CHILD = {"execute"}  # which is another process: it owns no files, and its taint is its own
+_BY_CHILD = {"execute"}  # of vfork(2): what taints it taints its parent
 
 
 def start(executable: str, elsewhere: bool) -> Prober:
@@ -139,25 +155,31 @@ class Done:
         )
 
 
-def expected(policy: PolicySet, subject: Subject, done: Done) -> tuple[bool, Subject]:
-    """Whether the evaluator allows it, and what becomes of the subject."""
+def expected(policy: PolicySet, subject: Subject, done: Done) -> tuple[bool, Subject, list[Expected]]:
+    """Whether the evaluator allows it, what becomes of the subject, and what is decided on the way."""
+    decisions: list[Expected] = []
     for request in done.questions(policy, subject):
         decision = evaluate(Access(subject, request))
+        decisions.append((decision, request.path))
         if decision.taints:
             subject = replace(subject, tainted=True)
         if not decision.allowed:
-            return False, subject
-    return True, subject
+            return False, subject, decisions
+    return True, subject, decisions
 
 
 class Session:
     """What one prober does, one access after the other, and what the evaluator says to it."""
 
-    def __init__(self, generator: Generator, policy: PolicySet, number: int) -> None:
+    def __init__(self, generator: Generator, policy: PolicySet, number: int, ways: Ways, *, overlay: bool) -> None:
         self._random = generator.random
+        self._ways = ways
+        self._source_of_ways = random.Random(number)
         self._generator = generator
+        self._overlay = overlay
         self.totals: Counter[str] = Counter()
         self.policy = policy
+        self.ways: Counter[str] = Counter()
         self.profile = self._random.choice(policy.profiles)
         self.executable = generator.access(PolicySet((self.profile,))).subject.executable
         self.elsewhere = number % 2 == 1
@@ -166,7 +188,8 @@ class Session:
 
     def run(self, count: int) -> None:
         """So many accesses, and others around them. Raises Mismatch at the first that is not decided alike."""
-        with start(self.executable.decode(), self.elsewhere) as prober:
+        with start(self.executable.decode(), self.elsewhere) as prober, Told(Enforcer()) as self._told:
+            prober.reach("nothing", b"/")  # it has begun
             for _ in range(count):
                 self._access(prober)
 
@@ -289,16 +312,23 @@ class Session:
     def _compare(self, prober: Prober, what: str, paths: tuple[bytes, ...], shown: bytes, real: bytes) -> None:
         """`shown`: what the policy takes the first path for; `real`: the name by which the file was made."""
         before = self._subject
-        own = real in self._created and what not in _BY_CHILD
-        done = Done(what, (shown, *paths[1:]), own, os.path.isdir(real))
-        allowed, after = expected(self.policy, before, done)
-        error = prober.reach(what, *paths)
-        if what not in _BY_CHILD:
-            self._subject = after
-        assert error in (0, errno.EPERM, *_HARMLESS.get(what, ())), f"{what} {paths}: {os.strerror(error)}"
+        # Not a child of a child that has the memory: that taints at once.
+        ways = self._ways.choose(self._source_of_ways, what, memory=what not in _BY_CHILD)
+        done = Done(what, (shown, *paths[1:]), real in self._created, os.path.isdir(real))
+        allowed, self._subject, decisions = expected(self.policy, before, done)
+        self._told.begin()
+        error = prober.reach(what, *paths, ways=ways)
+        assert error in (0, errno.EPERM, *_HARMLESS.get(what, ())), f"{what} {paths} {ways}: {os.strerror(error)}"
         if (error != errno.EPERM) is not allowed:
-            raise Mismatch(self, before, done, paths, error)
+            raise Mismatch(self, before, done, paths, error, ways)
+        if self._overlay and allowed and what == "append+truncate":
+            # Up to Linux 6.1 at least, overlayfs opens the layer's file by the same path, without truncating it.
+            again = FileRequest(shown, APPEND, own=done.own)
+            decisions.append((evaluate(Access(before, again)), shown))
+        difference = self._told.difference(decisions)
+        assert not difference, f"{done} by {paths} {ways}, tainted={before.tainted}: {difference}\n{self.profile}"
         self.totals["allowed" if allowed else "denied"] += 1
+        self.ways.update(ways)
         self._follow(what, paths, error)
 
     def _follow(self, what: str, paths: tuple[bytes, ...], error: int) -> None:
@@ -321,21 +351,31 @@ class Session:
 _HARMLESS = {
     "execute": (errno.ENOEXEC,),
     "rmdir": (errno.ENOTEMPTY,),
+    "rename": (errno.EXDEV,),  # directories of overlayfs
 }
 
 
 class Mismatch(Exception):
     """The kernel decided otherwise than the evaluator."""
 
-    def __init__(self, session: Session, subject: Subject, done: Done, paths: tuple[bytes, ...], error: int) -> None:
+    def __init__(
+        self,
+        session: Session,
+        subject: Subject,
+        done: Done,
+        paths: tuple[bytes, ...],
+        error: int,
+        ways: tuple[str, ...],
+    ) -> None:
         super().__init__(
-            f"{done} by {paths}: the kernel says {os.strerror(error) if error else 'yes'}; "
+            f"{done} by {paths} {ways}: the kernel says {os.strerror(error) if error else 'yes'}; "
             f"tainted={subject.tainted}, elsewhere={session.elsewhere}"
         )
         self.session = session
         self.subject = subject
         self.done = done
         self.paths = paths
+        self.ways = ways
 
 
 def smallest(engine: Engine, mismatch: Mismatch) -> str:
@@ -351,12 +391,12 @@ def smallest(engine: Engine, mismatch: Mismatch) -> str:
         assert isinstance(access.request, FileRequest)
         path = access.request.path
         try:
-            engine.load(policy)
+            engine.load(with_rings(policy))
         except CompileError:
             return False
         with start(session.executable.decode(), session.elsewhere) as prober:
-            error = prober.reach(done.what, path, *mismatch.paths[1:])
-        allowed, _ = expected(policy, access.subject, replace(done, paths=(path, *done.paths[1:]), own=False))
+            error = prober.reach(done.what, path, *mismatch.paths[1:], ways=mismatch.ways)
+        allowed, _, _ = expected(policy, access.subject, replace(done, paths=(path, *done.paths[1:]), own=False))
         decided = error in (0, errno.EPERM, *_HARMLESS.get(done.what, ()))
         return decided and (error != errno.EPERM) is not allowed
 
@@ -379,6 +419,12 @@ def only_files(policy: PolicySet) -> PolicySet:
     return PolicySet(tuple(kept))
 
 
+def with_rings(policy: PolicySet) -> PolicySet:
+    """The same for files; all may make an io_uring."""
+    rule = Rule(OperationObject(Operation.IO_URING), Effect.ALLOW, Origin("generated", 1, 1))
+    return PolicySet(tuple(replace(profile, rules=(*profile.rules, rule)) for profile in policy.profiles))
+
+
 @pytest.fixture
 def engine(all_locks: Locks) -> Iterator[Engine]:
     shutil.rmtree(_ROOT, ignore_errors=True)
@@ -387,11 +433,29 @@ def engine(all_locks: Locks) -> Iterator[Engine]:
     os.mkdir(_BIND)
     for name in ("server", "worker", "tool"):
         shutil.copy(ATTACK, _ROOT / "bin" / name)
-    found = Engine(all_locks.enforcer)
-    subprocess.run(["mount", "--bind", _TREE, _BIND], check=True)
-    yield found
+    yield (found := Engine(all_locks.enforcer))
     found.unload()
-    subprocess.run(["umount", _BIND], check=True)
+
+
+@contextlib.contextmanager
+def mounted(overlay: bool) -> Iterator[None]:
+    """The bind mount; before it, the tree is made the lower layer of itself, if it is to be on overlayfs."""
+    with contextlib.ExitStack() as undo:
+        if overlay:
+            subprocess.run(["modprobe", "overlay"], check=True)
+            _LAYERS.mkdir(exist_ok=True)
+            mount(undo, "-t", "tmpfs", "tmpfs", _LAYERS)
+            for name in ("upper", "work"):
+                (_LAYERS / name).mkdir()
+            layers = f"lowerdir={_TREE},upperdir={_LAYERS}/upper,workdir={_LAYERS}/work,redirect_dir=on"
+            mount(undo, "-t", "overlay", "-o", layers, "overlay", _TREE)
+        mount(undo, "--bind", _TREE, os.fsdecode(_BIND))
+        yield
+
+
+def mount(undo: contextlib.ExitStack, *arguments: str | Path) -> None:
+    subprocess.run(["mount", *arguments], check=True)
+    undo.callback(subprocess.run, ["umount", arguments[-1]], check=True)
 
 
 def tree(seed: int) -> Generator:
@@ -408,26 +472,42 @@ def tree(seed: int) -> Generator:
 
 def test_the_kernel_decides_as_the_evaluator(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     totals: Counter[str] = Counter()
-    for seed in range(_TREES):
+    used: Counter[str] = Counter()
+    ways = Ways.find()
+    for seed in seeds(_TREES):
         generator = tree(seed)
-        for _ in range(_POLICIES):
-            policy = enforceable(engine, generator)
-            for number in range(_SESSIONS):
-                session = Session(generator, policy, number)
-                try:
-                    session.run(_ACCESSES)
-                except Mismatch as mismatch:
-                    with capsys.disabled():
-                        sys.stdout.write(f"\nseed {seed}: {mismatch}\nlooking for the smallest case of it\n")
-                        sys.stdout.flush()
-                    pytest.fail(f"seed {seed}: {mismatch}\n{policy}\n{smallest(engine, mismatch)}")
-                finally:
-                    session.forget()
-                totals += session.totals
+        overlay = seed % _OVERLAYS == 1
+        # Of a task with an io_uring, what an overlay does to its layers is asked about, too, and may be denied: the
+        # engine knows only the credentials that the overlay of its root or working directory keeps. New files are made
+        # with a copy of these.
+        usable = ways.without_rings() if overlay else ways
+        with mounted(overlay):
+            for _ in range(_POLICIES):
+                policy = enforceable(engine, generator)
+                for number in range(_SESSIONS):
+                    session = Session(generator, policy, number, usable, overlay=overlay)
+                    try:
+                        session.run(_ACCESSES)
+                    except Mismatch as mismatch:
+                        with capsys.disabled():
+                            sys.stdout.write(f"\nseed {seed}: {mismatch}\nlooking for the smallest case of it\n")
+                            sys.stdout.flush()
+                        pytest.fail(f"seed {seed}: {mismatch}\n{policy}\n{smallest(engine, mismatch)}")
+                    finally:
+                        session.forget()
+                    totals += session.totals
+                    used += session.ways
+        if fuzzing():
+            with capsys.disabled():
+                sys.stdout.write(f"\nseed {seed}: {sum(totals.values())} accesses decided alike so far\n")
+                sys.stdout.flush()
     compared = sum(totals.values())
     with capsys.disabled():
-        sys.stdout.write(f"\n{compared} accesses decided alike: {dict(totals)}\n")
+        sys.stdout.write(f"\n{compared} accesses decided alike: {dict(totals)}, of them by {dict(used)}\n")
+    if fuzzing():
+        return
     assert compared >= _CASES
+    assert set(used) == ways.all()
     # Neither kind is rare.
     assert totals["denied"] > compared / 10
     assert totals["allowed"] > compared / 10
@@ -438,6 +518,6 @@ def enforceable(engine: Engine, generator: Generator) -> PolicySet:
     while True:
         policy = only_files(generator.policy())
         with contextlib.suppress(CompileError):
-            engine.load(policy)
+            engine.load(with_rings(policy))
             if policy.profiles:
                 return policy

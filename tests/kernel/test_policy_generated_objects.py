@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel decides as the reference evaluator does about sockets, signals and ptrace, with random policies."""
+"""The kernel decides as the reference evaluator does about sockets, signals and ptrace, with random policies.
+
+By several tasks and kinds of calls (generated_ways.py), also between mount namespaces.
+"""
 
 import contextlib
 import errno
@@ -18,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from bpflock.confine.engine import Engine
+from bpflock.locks.enforce import Enforcer
 from bpflock.policy.evaluate import (
     Access,
     NetRequest,
@@ -36,6 +40,8 @@ from bpflock.policy.model import (
     FileObject,
     NetAccess,
     NetObject,
+    Operation,
+    OperationObject,
     Origin,
     PolicySet,
     Profile,
@@ -50,7 +56,9 @@ from bpflock.policy.tables import CompileError
 from tests.policy.generate import ADDRESSES, SIGNALS, Generator
 
 from .conftest import ATTACK, Locks
+from .generated_ways import Ways, fuzzing, seeds
 from .prober import Prober
+from .told import Expected, Told
 
 _CASES = 1700
 _POLICIES = 24
@@ -85,6 +93,7 @@ class Process:
 
     prober: Prober
     subject: Subject
+    elsewhere: bool = False  # in a mount namespace of its own
 
 
 @dataclass(frozen=True)
@@ -102,21 +111,27 @@ class Mismatch(Exception):
 class Session:
     """A process of each executable, and what they try with sockets and with each other."""
 
-    def __init__(self, generator: Generator, policy: PolicySet) -> None:
+    def __init__(self, generator: Generator, policy: PolicySet, ways: Ways, number: int) -> None:
         self._generator = generator
+        self._ways = ways
+        self._source_of_ways = random.Random(number)
         self._random: random.Random = generator.random
         self._policy = policy
         self.totals: Counter[str] = Counter()
+        self.ways: Counter[str] = Counter()
         self._processes: list[Process] = []
 
     def run(self, count: int) -> None:
         """So many accesses. Raises Mismatch at the first that is not decided alike."""
         with contextlib.ExitStack() as stack:
+            self._told = stack.enter_context(Told(Enforcer()))
             for executable in self._generator.executables:
-                prober = stack.enter_context(Prober(executable.decode(), "probe"))
+                elsewhere = self._source_of_ways.random() < 0.3
+                before = ("unshare", "-m") if elsewhere else ()
+                prober = stack.enter_context(Prober(*before, executable.decode(), "probe"))
                 prober.reach("stat", b"/")  # from now on, no signal ends it
                 subject = Subject(profile_of(self._policy, executable), executable=executable)
-                self._processes.append(Process(prober, subject))
+                self._processes.append(Process(prober, subject, elsewhere))
             confined = [process for process in self._processes if process.subject.profile]
             for _ in range(count):
                 actor = self._random.choice(confined)
@@ -162,7 +177,8 @@ class Session:
         elif what != "create":
             asked.append(replace(named, access=access))
         words = (what, int(family), int(near.type), int(near.protocol), address or "-", port or 0)
-        self._compare(actor, ("net", *words), [Question(actor, request) for request in asked])
+        ways = self._ways.choose(self._source_of_ways, f"net {what}")
+        self._compare(actor, ("net", *words), [Question(actor, request) for request in asked], ways)
 
     def _target(self, actor: Process) -> tuple[Process | None, int, Peer, Peer]:
         """A process, None if it is no prober; its number, 0: a child; what it is to the actor, and the actor to it."""
@@ -171,9 +187,12 @@ class Session:
         if kind == "child":
             return None, 0, Peer(own, frozenset({Who.SELF, Who.CHILD})), Peer(own, frozenset({Who.SELF, Who.PARENT}))
         if kind == "parent":
-            here = os.fsencode(Path("/proc/self/exe").resolve())
+            here = b"" if actor.elsewhere else os.fsencode(Path("/proc/self/exe").resolve())
             return None, os.getpid(), Peer(here, frozenset({Who.PARENT})), Peer(own, frozenset({Who.CHILD}))
         other = self._random.choice([process for process in self._processes if process is not actor])
+        if actor.elsewhere or other.elsewhere:
+            # The executable of one has no path in the other's mount namespace.
+            return other, other.prober.pid, Peer(b""), Peer(b"")
         return other, other.prober.pid, Peer(other.subject.executable), Peer(own)
 
     def _signal(self, actor: Process, near: SignalRequest) -> None:
@@ -181,10 +200,11 @@ class Session:
         number = near.signal
         if pid and number not in _HARMLESS_SIGNALS and (target is None or number == signal.SIGKILL):
             number = self._random.choice(_HARMLESS_SIGNALS)
+        ways = self._ways.choose(self._source_of_ways, "signal", memory=target is not None)
         asked = [Question(actor, SignalRequest(peer, number))]
         if number == MEMORY:
             asked.insert(0, Question(actor, PtraceRequest(peer, PtraceAccess.READ)))
-        self._compare(actor, ("signal", pid, number), asked)
+        self._compare(actor, ("signal", pid, number), asked, ways)
 
     def _trace(self, actor: Process, near: PtraceRequest) -> None:
         target, pid, peer, seen = self._target(actor)
@@ -194,47 +214,57 @@ class Session:
             # The other way round: the target traces the actor.
             return self._attach(target, actor, seen, peer)
         if near.access is PtraceAccess.READ:
-            return self._compare(
-                actor, ("ptrace", pid, "read"), [Question(actor, PtraceRequest(peer, PtraceAccess.READ))]
-            )
+            question = Question(actor, PtraceRequest(peer, PtraceAccess.READ))
+            return self._compare(actor, ("ptrace", pid, "read"), [question], self._threads())
         if target:
             return self._attach(actor, target, peer, seen)
         asked = [Question(actor, PtraceRequest(peer, PtraceAccess.ATTACH))]
         if not pid:
             asked.append(Question(None, PtraceRequest(seen, PtraceAccess.TRACED)))
-        return self._compare(actor, ("ptrace", pid, "attach"), asked)
+        return self._compare(actor, ("ptrace", pid, "attach"), asked, self._threads())
 
     def _attach(self, tracer: Process, traced: Process, peer: Peer, seen: Peer) -> None:
         asked = [
             Question(tracer, PtraceRequest(peer, PtraceAccess.ATTACH)),
             Question(traced, PtraceRequest(seen, PtraceAccess.TRACED)),
         ]
-        self._compare(tracer, ("ptrace", traced.prober.pid, "attach"), asked)
+        self._compare(tracer, ("ptrace", traced.prober.pid, "attach"), asked, self._threads())
 
-    def _compare(self, actor: Process, words: tuple[object, ...], asked: list[Question]) -> None:
-        shown = f"{actor.subject.executable!r} tainted={actor.subject.tainted}: {words}"
-        allowed = self._expected(actor, asked)
-        error = actor.prober.attempt(*words)
+    def _threads(self) -> tuple[str, ...]:
+        return self._ways.choose(self._source_of_ways, "ptrace", memory=False)
+
+    def _compare(self, actor: Process, words: tuple[object, ...], asked: list[Question], ways: tuple[str, ...]) -> None:
+        shown = f"{actor.subject.executable!r} tainted={actor.subject.tainted}: {words} {ways}"
+        allowed, decisions = self._expected(actor, asked)
+        self._told.begin()
+        error = actor.prober.attempt(*words, ways=ways)
         afterwards = _AFTERWARDS.get(str(words[1 if words[0] == "net" else 0]), ())
         assert error in (0, errno.EPERM, *afterwards), f"{shown}: {os.strerror(error)}"
         if (error != errno.EPERM) is not allowed:
             requests = "\n".join(str(question.request) for question in asked)
             raise Mismatch(f"{shown}: the kernel says {os.strerror(error) if error else 'yes'}, asked was\n{requests}")
+        difference = self._told.difference(decisions)
+        assert not difference, f"{shown}: {difference}\n{actor.subject.profile}"
         self.totals["allowed" if allowed else "denied"] += 1
         self.totals[str(words[0])] += 1
+        self.ways.update(ways)
 
-    def _expected(self, actor: Process, asked: list[Question]) -> bool:
+    def _expected(self, actor: Process, asked: list[Question]) -> tuple[bool, list[Expected]]:
         """What the evaluator says to the questions, the first that is denied ends it; what becomes of the subjects."""
+        decisions: list[Expected] = []
         child = actor.subject  # a copy
         for question in asked:
             process = question.process
             decision = evaluate(Access(process.subject if process else child, question.request))
-            if decision.taints and process:
+            decisions.append((decision, None))
+            if decision.taints and not process:
+                child = replace(child, tainted=True)
+            elif decision.taints and process:
                 process.subject = replace(process.subject, tainted=True)
                 self.totals["tainted"] += 1
             if not decision.allowed:
-                return False
-        return True
+                return False, decisions
+        return True, decisions
 
 
 def only_objects(policy: PolicySet, source: random.Random) -> PolicySet:
@@ -248,7 +278,10 @@ def only_objects(policy: PolicySet, source: random.Random) -> PolicySet:
         ]
         if not rules:
             continue
-        given: list[FileObject | NetObject] = [FileObject("/**", FileAccess(sum(FileAccess)))]
+        given: list[FileObject | NetObject | OperationObject] = [
+            FileObject("/**", FileAccess(sum(FileAccess))),
+            OperationObject(Operation.IO_URING),
+        ]
         if source.random() < 0.8:  # else there is nothing to do anything with
             given.append(NetObject(NetAccess.CREATE, None))
         rules += [Rule(one, Effect.ALLOW, Origin("generated", 1, 1)) for one in given]
@@ -270,19 +303,30 @@ def engine(all_locks: Locks) -> Iterator[Engine]:
 
 def test_the_kernel_decides_as_the_evaluator(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     totals: Counter[str] = Counter()
-    generator = Generator(1, root=str(_ROOT), functions=False)
-    for _ in range(_POLICIES):
-        policy = enforceable(engine, generator)
-        for _ in range(_SESSIONS):
-            session = Session(generator, policy)
-            try:
-                session.run(_ACCESSES)
-            except Mismatch as mismatch:
-                pytest.fail(f"{mismatch}\n{policy}")
-            totals += session.totals
+    used: Counter[str] = Counter()
+    ways = Ways.find()
+    for seed in seeds(1):
+        generator = Generator(seed + 1, root=str(_ROOT), functions=False)
+        for number in range(2 if fuzzing() else _POLICIES):  # to look at the time between
+            policy = enforceable(engine, generator)
+            for session_number in range(_SESSIONS):
+                session = Session(generator, policy, ways, number * _SESSIONS + session_number)
+                try:
+                    session.run(_ACCESSES)
+                except Mismatch as mismatch:
+                    pytest.fail(f"seed {seed}: {mismatch}\n{policy}")
+                totals += session.totals
+                used += session.ways
+        if fuzzing():
+            with capsys.disabled():
+                sys.stdout.write(f"\nseed {seed}: decided alike so far: {dict(totals)}\n")
+                sys.stdout.flush()
     with capsys.disabled():
-        sys.stdout.write(f"\naccesses decided alike: {dict(totals)}\n")
+        sys.stdout.write(f"\naccesses decided alike: {dict(totals)}, of them by {dict(used)}\n")
+    if fuzzing():
+        return
     compared = totals["allowed"] + totals["denied"]
+    assert set(used) == ways.all()
     assert compared >= _CASES
     assert totals["tainted"]
     # No kind is rare.

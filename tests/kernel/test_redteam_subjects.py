@@ -140,6 +140,16 @@ def test_taint_by_vfork(all_locks: Locks, redteam: RedTeam) -> None:
     redteam.stopped(without=free, within=within, events=_events(all_locks), hook="file_open", operation="read")
 
 
+@pytest.mark.redteam("E15", "a thread of a child of vfork(2) reads what taints into the memory of the parent")
+@pytest.mark.usefixtures("engine")
+def test_taint_by_a_thread_of_vfork(all_locks: Locks, redteam: RedTeam) -> None:
+    free = _run(FREE, "taint_by_vfork_thread", f"{TAINTING} {DENIED}")
+    within = _run(TAINT, "taint_by_vfork_thread", f"{TAINTING} {DENIED}")
+    events = _events(all_locks)
+    redteam.stopped(without=free, within=within, events=events, hook="file_open", operation="read")
+    assert [event.operation for event in events if event.reason == "taint (policy)"] == ["shared_memory"]
+
+
 @pytest.mark.redteam("E15", "a process that shares memory reads what taints")
 @pytest.mark.usefixtures("engine")
 def test_taint_by_clone(all_locks: Locks, redteam: RedTeam) -> None:

@@ -55,8 +55,8 @@ _CPUS = max(1, min(2, _CORES // _GUESTS))
 
 @dataclass(frozen=True)
 class Suite:
-    """Tests for one boot. `boot` tells tests/boot what is special about it; `image`: the guest has a disk; `chosen`: not
-    all of the tests."""
+    """Tests for one boot. `boot` tells tests/boot what is special about it; `image`: the guest has a disk; `chosen`:
+    not all of the tests."""
 
     name: str
     kernel: str

@@ -472,6 +472,8 @@ int policy_mark(struct bpf_iter__task *context)
 		if (profile_of(policy_versions.generation, subject->profile)) {
 			if (subject->marked == policy_versions.generation && is_fork_call(task))
 				__sync_fetch_and_add(&policy_pass.forking, 1);
+			if (!task->group_leader->mm)
+				mark_ended(task->group_leader, subject);
 			find_descriptors(task, subject, scratch);
 			return 0;
 		}

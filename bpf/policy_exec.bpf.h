@@ -358,6 +358,27 @@ static __always_inline bool known_without_profile(struct task_struct *task, stru
 
 #define HOST_MOUNTS 64 /* looked at; what has more is the host's, too */
 
+/* Begin at the mount that was found last. Functions of their own: the verifier looks at them once, not for each mount. */
+__noinline u32 policy_start_on_mount(struct policy_scratch *scratch)
+{
+	struct mount *mount;
+
+	if (!scratch)
+		return 0;
+	mount = (void *)scratch->found_mount;
+	scratch->from_mount = (u64)mount;
+	scratch->from_root = (u64)BPF_CORE_READ(mount, mnt.mnt_root);
+	note(scratch);
+	begin(scratch);
+	return 0;
+}
+
+/* The profile of the executable whose label was found last. */
+__noinline u32 policy_profile_of_label(struct policy_scratch *scratch)
+{
+	return scratch ? profile_of_executable(scratch->generation, label_of_executable(scratch)) : 0;
+}
+
 /*
  * Whether an executable has the profile also by a path in the first task's mount namespace; dentry: an address. Where that
  * namespace is not known, every file is the host's.
@@ -373,17 +394,11 @@ static __always_inline bool is_of_host(struct policy_scratch *scratch, struct ta
 	scratch->ns = ns;
 	start_mounts(scratch);
 	for (u32 i = 0; i < HOST_MOUNTS; i++) {
-		struct mount *mount;
-
 		if (!policy_next_mount(scratch))
 			return !scratch->ended;
-		mount = (void *)scratch->found_mount;
-		scratch->from_mount = (u64)mount;
-		scratch->from_root = (u64)BPF_CORE_READ(mount, mnt.mnt_root);
-		note(scratch);
-		begin(scratch);
+		policy_start_on_mount(scratch);
 		policy_walk(scratch, false);
-		if (profile_of_executable(scratch->generation, label_of_executable(scratch)) == profile)
+		if (policy_profile_of_label(scratch) == profile)
 			return true;
 	}
 	return true;
@@ -588,6 +603,7 @@ static __always_inline void check_again(struct policy_task *subject)
 {
 	struct policy_scratch *scratch = scratch_of_task();
 	struct task_struct *task = bpf_get_current_task_btf();
+	bool only_reported = complains(subject->profile);
 	struct policy_exec *exec;
 
 	subject->was_shared = false;
@@ -597,9 +613,10 @@ static __always_inline void check_again(struct policy_task *subject)
 	}
 	exec = bpf_task_storage_get(&policy_execs, task, 0, 0);
 	if (scratch && exec)
-		tell_start(scratch, subject->profile, exec->missing, exec->reason);
+		tell_start(scratch, subject->profile, exec->missing, only_reported ? REASON_COMPLAIN_POLICY : exec->reason);
 	/* Nothing of the program has run yet. */
-	bpf_send_signal(SIGKILL);
+	if (!only_reported)
+		bpf_send_signal(SIGKILL);
 }
 
 SEC("lsm/bprm_committed_creds")

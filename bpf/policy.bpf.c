@@ -614,10 +614,17 @@ int BPF_PROG(policy_file_receive, struct file *file, int ret)
 SEC("lsm/mmap_file")
 int BPF_PROG(policy_mmap_file, struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags, int ret)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct policy_task *subject;
 	u32 access = 0;
 
 	if (ret)
 		return ret;
+	if (likely(!(prot & PROT_EXEC) && !(prot & PROT_WRITE && flags & MAP_SHARED) && !policy_pass.any))
+		return 0;
+	subject = confined(task);
+	if (likely(!subject))
+		return 0;
 	if (is_null(file))
 		return prot & PROT_EXEC ? decide_operation(EVENT_LSM_MMAP_FILE, OPERATION_ANON_EXEC, 0) : 0;
 	if (prot & PROT_EXEC) {
@@ -633,7 +640,9 @@ int BPF_PROG(policy_mmap_file, struct file *file, unsigned long reqprot, unsigne
 		access |= FILE_WRITE;
 	if (unlikely(policy_pass.any))
 		access |= access_of_mapping(file, flags & MAP_SHARED, prot & PROT_WRITE);
-	return access ? decide_file(file, EVENT_LSM_MMAP_FILE, access) : 0;
+	if (!access)
+		return 0;
+	return decide_known(subject, task, file->f_path.mnt, file->f_path.dentry, file->f_inode, EVENT_LSM_MMAP_FILE, access);
 }
 
 SEC("lsm/file_mprotect")
@@ -644,6 +653,10 @@ int BPF_PROG(policy_file_mprotect, struct vm_area_struct *vma, unsigned long req
 
 	if (ret)
 		return ret;
+	if (likely(!(prot & PROT_EXEC) && !(prot & PROT_WRITE && vma->vm_flags & VM_SHARED) && !policy_pass.any))
+		return 0;
+	if (likely(!confined(bpf_get_current_task_btf())))
+		return 0;
 	file = vma->vm_file;
 	if (!file)
 		return prot & PROT_EXEC ? decide_operation(EVENT_LSM_FILE_MPROTECT, OPERATION_ANON_EXEC, 0) : 0;

@@ -37,20 +37,6 @@
 #endif
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-struct fdtable {
-	unsigned int max_fds;
-	struct file **fd;
-	unsigned long *close_on_exec;
-};
-struct files_struct {
-	struct fdtable *fdt;
-	struct {
-		int counter;
-	} count; /* tasks that have it */
-};
-struct task_struct___files {
-	struct files_struct *files;
-};
 struct linux_binprm___unsafe {
 	unsigned int unsafe;
 };

@@ -26,6 +26,20 @@ struct vfsmount___overlay {
 struct path___overlay {
 	struct vfsmount___overlay *mnt;
 };
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+	unsigned long *close_on_exec;
+};
+struct files_struct {
+	struct fdtable *fdt;
+	struct {
+		int counter;
+	} count; /* tasks that have it */
+};
+struct task_struct___files {
+	struct files_struct *files;
+};
 struct fs_struct___overlay {
 	struct path___overlay root, pwd;
 };
@@ -52,14 +66,38 @@ static __always_inline bool keeps_creds(struct super_block___overlay *sb, u64 cr
 	return false;
 }
 
-/* Whether the task acts as whoever mounted the overlay that its root, or its working directory, is on. */
+/* Whether they are those of the overlay that a descriptor of the task is on. */
+static __always_inline bool keeps_creds_of_file(struct task_struct *task, u32 number, u64 creds)
+{
+	struct fdtable *table = BPF_CORE_READ((struct task_struct___files *)task, files, fdt);
+	struct vfsmount___overlay *mnt;
+	struct file *file = 0;
+
+	if (number >= BPF_CORE_READ(table, max_fds))
+		return false;
+	bpf_probe_read_kernel(&file, sizeof(file), (void *)BPF_CORE_READ(table, fd) + 8ULL * number);
+	if (!file)
+		return false;
+	mnt = (void *)BPF_CORE_READ(file, f_path.mnt);
+	return keeps_creds(BPF_CORE_READ(mnt, mnt_sb), creds);
+}
+
+/*
+ * Whether the task acts as whoever mounted the overlay that its root, or its working directory, is on, or what it writes to:
+ * that is the first argument of most calls, and of splice(2) the third.
+ */
 __noinline bool policy_acts_as_mounter(void)
 {
-	struct task_struct___inner *task = (void *)bpf_get_current_task_btf();
+	struct task_struct *current = bpf_get_current_task_btf();
+	struct task_struct___inner *task = (void *)current;
 	u64 creds = (u64)task->cred;
+	struct call call = {};
 
-	return keeps_creds(BPF_CORE_READ(task, fs, root.mnt, mnt_sb), creds) ||
-	       keeps_creds(BPF_CORE_READ(task, fs, pwd.mnt, mnt_sb), creds);
+	if (keeps_creds(BPF_CORE_READ(task, fs, root.mnt, mnt_sb), creds) ||
+	    keeps_creds(BPF_CORE_READ(task, fs, pwd.mnt, mnt_sb), creds))
+		return true;
+	decode_call(current, &call);
+	return keeps_creds_of_file(current, call.first, creds) || keeps_creds_of_file(current, call.third, creds);
 }
 
 /* Whether the task acts with other credentials than its own, whosever act that is. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* By what task and by what system calls the prober does what it is told: see prober_ways.c. */
+/* The task and the kind of system call by which the prober performs an access: see prober_ways.c. */
 #ifndef PROBER_WAYS_H
 #define PROBER_WAYS_H
 

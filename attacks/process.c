@@ -208,7 +208,7 @@ static int descriptor_of(pid_t pid, int number)
 
 static const struct sockaddr_un meeting = { .sun_family = AF_UNIX, .sun_path = "\0bpflock-ring" };
 
-/* FILE: given to whoever tells the number of a ring, by a message to that ring. */
+/* FILE: reads the number of a ring from a client, and sends the file to that ring by a message. */
 static enum result give_by_ring(const char *arg)
 {
 	struct io_uring_sqe entry = {
@@ -287,7 +287,7 @@ static enum result with_ring(const char *arg)
 #endif
 #define NOWHERE 777
 
-/* Every write to the descriptor NOWHERE waits for an answer of whoever has what this returns. */
+/* Returns a listener, which must answer every write to the descriptor NOWHERE. */
 static int filter_writes(void)
 {
 	struct sock_filter program[] = {
@@ -495,7 +495,7 @@ const struct attack process_attacks[] = {
 	ATTACK(cgroup_identity, "cgroup.procs by a descriptor from before the credentials changed: FILE"),
 	ATTACK(ring_behind_filter, "what is open to append written over by an io_uring: FILE"),
 	ATTACK(give_by_ring, "a file for a ring of another process: FILE"),
-	ATTACK(take_by_ring, "tell of a ring, and read what comes to it"),
+	ATTACK(take_by_ring, "send the number of a ring, and read the file that comes to it"),
 	ATTACK(take_ring, "an io_uring by pidfd_getfd(2): PID"),
 	ATTACK(with_ring, "with one on descriptor 0: COMMAND ..."),
 	ATTACK(ring_then_write, "open(2) to write, after an io_uring was made: FILE"),

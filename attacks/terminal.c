@@ -28,7 +28,7 @@ static enum result terminal_signal(const char *arg)
 	if (result == OK) {
 		puts("ready");
 		fflush(stdout);
-		/* Until there is input: it is not read, but left to whoever it is for. */
+		/* Wait for input, and leave it unread for the next reader. */
 		getchar();
 	}
 	shut(fd);

@@ -687,8 +687,8 @@ int BPF_PROG(policy_file_mprotect, struct vm_area_struct *vma, unsigned long req
 #define FIOASYNC 0x5452
 
 /*
- * A terminal that is to signal its input gets an owner by that, if it has none: its foreground process group, whoever that
- * is. Other devices than terminals are taken for one.
+ * A terminal that is to signal its input gets an owner by that, if it has none: its foreground process
+ * group. Other devices than terminals are taken for one.
  */
 static __always_inline bool is_terminal(struct file *file)
 {
@@ -845,7 +845,7 @@ int BPF_PROG(policy_path_chown, struct path *path, unsigned long uid, unsigned l
 	return ret ? ret : decide_name(path->mnt, path->dentry, EVENT_LSM_PATH_CHOWN, FILE_SETATTR);
 }
 
-/* Who is told what happens to a file, or in a directory, as good as reads it. */
+/* A task that gets notifications about a file or a directory learns what reading it would tell. */
 SEC("lsm/path_notify")
 int BPF_PROG(policy_path_notify, struct path *path, u64 mask, unsigned int of, int ret)
 {

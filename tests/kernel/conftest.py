@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bpflock.confine.engine import profile_names
+from bpflock.confine.engine import Engine, profile_names
 from bpflock.events.decode import Decoder
 from bpflock.events.model import Event
 from bpflock.locks import LOCKS, Lock
 from bpflock.locks.enforce import Counter, Enforcer, operation_names
 from bpflock.locks.model import Profile
+from bpflock.policy.model import PolicySet
 
 from .redteam import RedTeam, name_rows
 from .tools import ROOT, Cli
@@ -146,6 +147,25 @@ def all_locks() -> Iterator[Locks]:
     found = Locks()
     yield found
     found.unload_all()
+
+
+@pytest.fixture(scope="module")
+def kept_engine(all_locks: Locks, request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """An engine. To load its programs takes long: they stay loaded, without a policy, if the next module begins with a
+    test that has this fixture, too."""
+    engine = Engine(all_locks.enforcer)
+    yield engine
+    if _next_wants("kept_engine", request):
+        engine.load(PolicySet())
+    else:
+        engine.unload()
+
+
+def _next_wants(fixture: str, request: pytest.FixtureRequest) -> bool:
+    items = request.session.items
+    own = [number for number, item in enumerate(items) if item.path == request.path]
+    following = items[own[-1] + 1 :]
+    return bool(following) and fixture in getattr(following[0], "fixturenames", ())
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ from bpflock.policy.model import (
 from bpflock.policy.tables import CompileError
 from tests.policy.generate import Generator, show, shrink
 
-from .conftest import ATTACK, Locks
+from .conftest import ATTACK
 from .generated_ways import Ways, fuzzing, seeds
 from .prober import Prober
 from .told import Expected, Told
@@ -426,15 +426,15 @@ def with_rings(policy: PolicySet) -> PolicySet:
 
 
 @pytest.fixture
-def engine(all_locks: Locks) -> Iterator[Engine]:
+def engine(kept_engine: Engine) -> Iterator[Engine]:
     shutil.rmtree(_ROOT, ignore_errors=True)
     for directory in (_ROOT / "bin", _TREE, _LINKS):
         directory.mkdir(parents=True)
     os.mkdir(_BIND)
     for name in ("server", "worker", "tool"):
         shutil.copy(ATTACK, _ROOT / "bin" / name)
-    yield (found := Engine(all_locks.enforcer))
-    found.unload()
+    yield kept_engine
+    kept_engine.load(PolicySet())
 
 
 @contextlib.contextmanager

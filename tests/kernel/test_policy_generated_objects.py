@@ -55,7 +55,7 @@ from bpflock.policy.model import (
 from bpflock.policy.tables import CompileError
 from tests.policy.generate import ADDRESSES, SIGNALS, Generator
 
-from .conftest import ATTACK, Locks
+from .conftest import ATTACK
 from .generated_ways import Ways, fuzzing, seeds
 from .prober import Prober
 from .told import Expected, Told
@@ -290,15 +290,14 @@ def only_objects(policy: PolicySet, source: random.Random) -> PolicySet:
 
 
 @pytest.fixture
-def engine(all_locks: Locks) -> Iterator[Engine]:
+def engine(kept_engine: Engine) -> Iterator[Engine]:
     shutil.rmtree(_ROOT, ignore_errors=True)
     (_ROOT / "bin").mkdir(parents=True)
     for name in ("server", "worker", "tool", "free"):
         shutil.copy(ATTACK, _ROOT / "bin" / name)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    found = Engine(all_locks.enforcer)
-    yield found
-    found.unload()
+    yield kept_engine
+    kept_engine.load(PolicySet())
 
 
 def test_the_kernel_decides_as_the_evaluator(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:

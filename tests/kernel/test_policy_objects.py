@@ -350,7 +350,7 @@ def sleeping(program: Path, *attack: str) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def stage(all_locks: Locks) -> Iterator[Stage]:
+def stage(all_locks: Locks, kept_engine: Engine) -> Iterator[Stage]:
     shutil.rmtree(HERE, ignore_errors=True)
     DIRECTORY.mkdir(parents=True)
     FILE.write_text("content")
@@ -362,7 +362,6 @@ def stage(all_locks: Locks) -> Iterator[Stage]:
             os.link(FREE, _program(directory, name))
     (HERE / "none").mkdir()
     os.link(FREE, _program("none", "quiet"))
-    engine = Engine(all_locks.enforcer)
     with contextlib.ExitStack() as stack:
         four, six = socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_INET6)
         port = four.getsockname()[1]
@@ -391,9 +390,9 @@ def stage(all_locks: Locks) -> Iterator[Stage]:
         stack.callback(subprocess.run, ["ipcrm", "-m", shm], check=False)
         pid = stack.enter_context(sleeping(FREE))
         values = {"tcp": port, "udp": udp.getsockname()[1], "pid": pid, "shm": shm}
-        found = Stage(engine, values)
-        engine.load(PolicySet(parse(found.filled(_text()))))
-        stack.callback(engine.unload)
+        found = Stage(kept_engine, values)
+        kept_engine.load(PolicySet(parse(found.filled(_text()))))
+        stack.callback(kept_engine.load, PolicySet())
         all_locks.events()
         yield found
 

@@ -358,10 +358,9 @@ def _servers() -> Iterator[dict[str, object]]:
 
 
 @pytest.fixture(scope="module")
-def stage(all_locks: Locks) -> Iterator[Stage]:
+def stage(all_locks: Locks, kept_engine: Engine) -> Iterator[Stage]:
     """All of it is there and the policy is in force."""
     all_locks.unload_all()
-    engine = Engine(all_locks.enforcer)
     shutil.rmtree(HERE, ignore_errors=True)
     with contextlib.ExitStack() as stack:
         HERE.mkdir()
@@ -391,8 +390,8 @@ def stage(all_locks: Locks) -> Iterator[Stage]:
         stack.callback(_sh, f"ipcrm -m {segment}")
         values = stack.enter_context(_servers())
         values |= {"disk": found, "shm": segment, "pid": stack.enter_context(_sleeping(FREE))}
-        engine.load(_policy())
-        stack.callback(engine.unload)
+        kept_engine.load(_policy())
+        stack.callback(kept_engine.load, PolicySet())
         yield Stage(values)
 
 

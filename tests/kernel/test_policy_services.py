@@ -177,18 +177,17 @@ def _report() -> tuple[Profile, ...]:
 
 
 @pytest.fixture(scope="module")
-def stage(all_locks: Locks, modules: Path) -> Iterator[Stage]:
+def stage(all_locks: Locks, kept_engine: Engine, modules: Path) -> Iterator[Stage]:
     shutil.rmtree(HERE, ignore_errors=True)
     MOUNT.mkdir(parents=True)
     shutil.copy(ATTACK, FREE)
     SECRET.write_text("secret")
     Path("/etc/cron.d").mkdir(exist_ok=True)
-    engine = Engine(all_locks.enforcer)
     with contextlib.ExitStack() as stack:
         pid = stack.enter_context(sleeping(FREE))
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        engine.load(PolicySet((*load(EXAMPLES[:-1]).profiles, *_report())))
-        stack.callback(engine.unload)
+        kept_engine.load(PolicySet((*load(EXAMPLES[:-1]).profiles, *_report())))
+        stack.callback(kept_engine.load, PolicySet())
         yield Stage(pid, server.getsockname()[1], modules / "signed.ko")
 
 

@@ -34,7 +34,7 @@ _FILES = f'fs("/{{usr/,}}lib{{,64}}/**", read|exec) fs("/etc/ld.so.*", read) fs(
 
 
 @pytest.fixture(scope="module")
-def engine(all_locks: Locks) -> Iterator[Engine]:
+def engine(kept_engine: Engine) -> Iterator[Engine]:
     shutil.rmtree(HERE, ignore_errors=True)
     HERE.mkdir()
     shutil.copy(f"{ATTACK}-login/preload.so", LIBRARY)
@@ -42,13 +42,12 @@ def engine(all_locks: Locks) -> Iterator[Engine]:
         shutil.copy(os.path.realpath("/bin/busybox"), place)
     for place in (PROGRAM, LAX):
         shutil.copy(os.path.realpath("/bin/false"), place)
-    engine = Engine(all_locks.enforcer)
     box = f'#![profile "{BOX}"]\n{_FILES} fs("/dev/null", read|write)\n#[transition] fs("{HERE}/*", exec)\n'
     tainted = f'#![profile "{TAINTED}"]\n#[taint] signal(self, check)\n#[untaint] fs("{PROGRAM}", exec)\n'
     lax = f'#![profile "{LAX}" complain]\n{_FILES}\n'
-    engine.load(PolicySet(parse(f'{box}#![profile "{PROGRAM}"]\n{_FILES}\n{lax}{tainted}')))
-    yield engine
-    engine.unload()
+    kept_engine.load(PolicySet(parse(f'{box}#![profile "{PROGRAM}"]\n{_FILES}\n{lax}{tainted}')))
+    yield kept_engine
+    kept_engine.load(PolicySet())
 
 
 def _run(shell: Path, variables: str, *command: str | Path) -> int:

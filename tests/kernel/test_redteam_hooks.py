@@ -142,10 +142,9 @@ def _unmount() -> None:
 
 
 @pytest.fixture(scope="module")
-def stage(all_locks: Locks) -> Iterator[None]:
+def stage(all_locks: Locks, kept_engine: Engine) -> Iterator[None]:
     """All files are there and the policy is in force."""
     all_locks.unload_all()
-    engine = Engine(all_locks.enforcer)
     shutil.rmtree(HERE, ignore_errors=True)
     with contextlib.ExitStack() as stack:
         HERE.mkdir()
@@ -163,8 +162,8 @@ def stage(all_locks: Locks) -> Iterator[None]:
                 stack.callback(switch.write_text, before)
                 switch.write_text(value)
         subprocess.run(["modprobe", "sctp"], check=False)
-        engine.load(_policy())
-        stack.callback(engine.unload)
+        kept_engine.load(_policy())
+        stack.callback(kept_engine.load, PolicySet())
         yield
 
 

@@ -128,9 +128,8 @@ def _make_folding(stack: contextlib.ExitStack) -> None:
 
 
 @pytest.fixture(scope="module")
-def place(all_locks: Locks) -> Iterator[Place]:
+def place(all_locks: Locks, kept_engine: Engine) -> Iterator[Place]:
     all_locks.unload_all()
-    engine = Engine(all_locks.enforcer)
     shutil.rmtree(HERE, ignore_errors=True)
     with contextlib.ExitStack() as stack:
         _mounted(stack, "mount -t tmpfs -o mode=755 none", HERE)
@@ -166,10 +165,10 @@ def place(all_locks: Locks) -> Iterator[Place]:
         for name in ("open/file", "closed/file"):
             (HERE / "root" / name).write_text(name)
         namespace = _sleeper(stack, f"cd {HERE}/root; pivot_root . old; /busybox umount -l old", Path("/free"))
-        engine.load(
+        kept_engine.load(
             PolicySet(parse(f'#![profile "{CONFINED}"]\n{_POLICY}#![profile "{ALONE}"]\nfs("/open{{,/**}}", read)\n'))
         )
-        stack.callback(engine.unload)
+        stack.callback(kept_engine.load, PolicySet())
         yield Place(all_locks, namespace)
 
 

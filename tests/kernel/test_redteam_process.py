@@ -136,7 +136,7 @@ def _text() -> str:
 
 
 @pytest.fixture(scope="module")
-def stage(all_locks: Locks) -> Iterator[Stage]:
+def stage(all_locks: Locks, kept_engine: Engine) -> Iterator[Stage]:
     shutil.rmtree(HERE, ignore_errors=True)
     for kind in ("denied", "allowed", "lower", "work", "merged"):
         (HERE / kind).mkdir(parents=True)
@@ -165,9 +165,8 @@ def stage(all_locks: Locks) -> Iterator[Stage]:
         os.chown(CGROUP / "cgroup.procs", 65534, 65534)
         pid = stack.enter_context(sleeping(FREE))
         ring = stack.enter_context(sleeping(FREE, "with_ring", f"{FREE} sleeper"))
-        engine = Engine(all_locks.enforcer)
-        engine.load(PolicySet(parse(_text())))
-        stack.callback(engine.unload)
+        kept_engine.load(PolicySet(parse(_text())))
+        stack.callback(kept_engine.load, PolicySet())
         yield Stage(pid, ring)
 
 

@@ -64,9 +64,8 @@ def _policy(*more: str) -> PolicySet:
 
 
 @pytest.fixture(scope="module")
-def loaded(all_locks: Locks) -> Iterator[Engine]:
+def loaded(all_locks: Locks, kept_engine: Engine) -> Iterator[Engine]:
     all_locks.unload_all()
-    engine = Engine(all_locks.enforcer)
     shutil.rmtree(HERE, ignore_errors=True)
     for name in ("bin", "open", "closed", "mine", "open/many"):
         (HERE / name).mkdir(parents=True)
@@ -78,9 +77,9 @@ def loaded(all_locks: Locks) -> Iterator[Engine]:
         script.write_text(f"#!/bin/sh\nread text <{OPEN} && read text <${{1-{DENIED}}} && exit 0\nexit 1\n")
         script.chmod(0o755)
     with contextlib.ExitStack() as stack:
-        engine.load(_policy())
-        stack.callback(engine.unload)
-        yield engine
+        kept_engine.load(_policy())
+        stack.callback(kept_engine.load, PolicySet())
+        yield kept_engine
 
 
 @pytest.fixture

@@ -26,14 +26,13 @@ _TIOCGPTN = 0x80045430  # the number of a terminal
 
 
 @pytest.fixture(scope="module")
-def engine(all_locks: Locks) -> Iterator[Engine]:
+def engine(all_locks: Locks, kept_engine: Engine) -> Iterator[Engine]:
     all_locks.unload_all()
-    found = Engine(all_locks.enforcer)
     shutil.rmtree(HERE, ignore_errors=True)
     HERE.mkdir()
     for program in (FREE, BOUND):
         shutil.copy(ATTACK, program)
-    found.load(
+    kept_engine.load(
         PolicySet(
             parse(
                 f'#![profile "{BOUND}"]\nfs("/dev/**", read|write)\ncapability(sys_resource)\n'
@@ -41,8 +40,8 @@ def engine(all_locks: Locks) -> Iterator[Engine]:
             )
         )
     )
-    yield found
-    found.unload()
+    yield kept_engine
+    kept_engine.load(PolicySet())
 
 
 def _attack(program: Path, number: str) -> int:

@@ -66,10 +66,9 @@ def _make_files() -> None:
 
 
 @pytest.fixture(scope="module")
-def victim(all_locks: Locks) -> Iterator[int]:
+def victim(all_locks: Locks, kept_engine: Engine) -> Iterator[int]:
     """A process without a profile; all files are there and the policy is in force."""
     all_locks.unload_all()
-    engine = Engine(all_locks.enforcer)
     shutil.rmtree(HERE, ignore_errors=True)
     _make_files()
     with contextlib.ExitStack() as stack:
@@ -78,8 +77,8 @@ def victim(all_locks: Locks) -> Iterator[int]:
         server.listen(1000)
         process = stack.enter_context(subprocess.Popen([FREE, "sleeper"], stdout=subprocess.DEVNULL))
         stack.callback(process.kill)
-        engine.load(_policy())
-        stack.callback(engine.unload)
+        kept_engine.load(_policy())
+        stack.callback(kept_engine.load, PolicySet())
         yield process.pid
 
 

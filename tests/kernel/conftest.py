@@ -153,6 +153,7 @@ def all_locks() -> Iterator[Locks]:
 def kept_engine(all_locks: Locks, request: pytest.FixtureRequest) -> Iterator[Engine]:
     """An engine. To load its programs takes long: they stay loaded, without a policy, if the next module begins with a
     test that has this fixture, too."""
+    all_locks.unload_all()
     engine = Engine(all_locks.enforcer)
     yield engine
     if _next_wants("kept_engine", request):

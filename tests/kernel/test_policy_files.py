@@ -66,19 +66,12 @@ def box(command: str) -> bool:
     return run(f"{BOX} {command}").returncode == 0
 
 
-@pytest.fixture(scope="module")
-def all_of_it(all_locks: Locks) -> Iterator[Engine]:
-    engine = Engine(all_locks.enforcer)
-    yield engine
-    engine.unload()
-
-
 @pytest.fixture
-def engine(all_of_it: Engine) -> Iterator[Engine]:
+def engine(kept_engine: Engine) -> Iterator[Engine]:
     """The engine, without a profile for anything; a fresh directory of files."""
-    all_of_it.load(PolicySet())
+    kept_engine.load(PolicySet())
     make_files()
-    yield all_of_it
+    yield kept_engine
 
 
 def policy() -> PolicySet:

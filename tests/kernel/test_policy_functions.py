@@ -17,7 +17,6 @@ from bpflock.policy.model import PolicySet
 from bpflock.policy.symbols import find_function
 from bpflock.policy.tables import CompileError
 
-from .conftest import Locks
 from .tools import ROOT, Cli, pinned
 
 HERE, FILES, NOEXEC = Path("/tmp/login"), Path("/tmp/login-files"), Path("/tmp/login-noexec")
@@ -80,7 +79,7 @@ def policy(more: str = MORE) -> PolicySet:
 
 
 @pytest.fixture(scope="module")
-def engine(all_locks: Locks) -> Iterator[Engine]:
+def engine(kept_engine: Engine) -> Iterator[Engine]:
     """Without a policy yet."""
     shutil.rmtree(HERE, ignore_errors=True)
     shutil.copytree(ROOT / "build/attack-login", HERE)
@@ -90,13 +89,12 @@ def engine(all_locks: Locks) -> Iterator[Engine]:
     FILES.mkdir(exist_ok=True)
     for name in ("one", "two", "three", "four"):
         (FILES / name).write_text(name)
-    found = Engine(all_locks.enforcer)
     with Login() as login:
         # What is appended to is also copied up: /etc is an overlay here.
         for what in (f"append {PASSWD}", f"append {SHADOW}", f"in thread read {FILES}/one", "socket"):
             assert login.may(what), "without a policy"
-    yield found
-    found.unload()
+    yield kept_engine
+    kept_engine.load(PolicySet())
 
 
 def confine(engine: Engine) -> None:

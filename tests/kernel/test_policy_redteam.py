@@ -358,9 +358,8 @@ def _servers() -> Iterator[dict[str, object]]:
 
 
 @pytest.fixture(scope="module")
-def stage(all_locks: Locks, kept_engine: Engine) -> Iterator[Stage]:
+def stage(kept_engine: Engine) -> Iterator[Stage]:
     """All of it is there and the policy is in force."""
-    all_locks.unload_all()
     shutil.rmtree(HERE, ignore_errors=True)
     with contextlib.ExitStack() as stack:
         HERE.mkdir()

@@ -51,15 +51,8 @@ def reads(program: object, name: str) -> bool:
     return subprocess.run([str(program), "-c", script], capture_output=True, check=False).returncode == 0
 
 
-@pytest.fixture(scope="module")
-def engine(all_locks: Locks) -> Iterator[Engine]:
-    found = Engine(all_locks.enforcer)
-    yield found
-    found.unload()
-
-
 @pytest.fixture
-def place(engine: Engine) -> Iterator[Path]:
+def place(kept_engine: Engine) -> Iterator[Path]:
     shutil.rmtree(HERE, ignore_errors=True)
     BIN.mkdir(parents=True)
     shutil.copy(os.path.realpath("/bin/sh"), BOX)
@@ -68,8 +61,8 @@ def place(engine: Engine) -> Iterator[Path]:
     for name in ("open", "closed"):
         (HERE / name).write_text(name + "\n")
     yield HERE
-    if engine.state():
-        engine.load(PolicySet())
+    if kept_engine.state():
+        kept_engine.load(PolicySet())
 
 
 def listed(cli: Cli) -> dict[str, dict[str, Any]]:
@@ -182,7 +175,7 @@ def _of_two(cli: Cli, begin: float) -> None:
     assert str(BOX) in cli("status").check().out
 
 
-def test_the_daemon_refuses_what_applies_to_nobody(place: Path, engine: Engine, cli: Cli, tmp_path: Path) -> None:
+def test_the_daemon_refuses_what_applies_to_nobody(place: Path, kept_engine: Engine, cli: Cli, tmp_path: Path) -> None:
     inside = tmp_path / "etc" / "policy.d"
     inside.mkdir(parents=True, mode=0o755)
     file = inside / "box.bpfbox"
@@ -250,7 +243,7 @@ def again() -> None:
 
 @pytest.mark.redteam("E7", "a child that outlives the command of bpflock confine")
 def test_confine_confines_children_that_live_on(
-    place: Path, cli: Cli, all_locks: Locks, engine: Engine, redteam: RedTeam
+    place: Path, cli: Cli, all_locks: Locks, kept_engine: Engine, redteam: RedTeam
 ) -> None:
     POLICY.write_text(text(BOX) + f'fs("{HERE}/{{go,end}}", read)\n')
     subprocess.run([BOX, "-c", _LEAVES], check=False)
@@ -268,7 +261,9 @@ def test_confine_confines_children_that_live_on(
         text=True,
     ) as confine:
         try:
-            wait_for(lambda: engine.state() is not None and any(u.processes for u in engine.usage()[1].values()))
+            wait_for(
+                lambda: kept_engine.state() is not None and any(u.processes for u in kept_engine.usage()[1].values())
+            )
             time.sleep(3)  # the command itself has ended long since
             assert confine.poll() is None
             within = outcome()
@@ -284,7 +279,7 @@ def test_confine_confines_children_that_live_on(
     assert without == WORKED
 
 
-def test_confine_says_what_it_waits_for_and_can_be_told_to_leave_it(place: Path, cli: Cli, engine: Engine) -> None:
+def test_confine_says_what_it_waits_for_and_can_be_told_to_leave_it(place: Path, cli: Cli, kept_engine: Engine) -> None:
     POLICY.write_text(text(BOX) + f'fs("{HERE}/{{go,end}}", read)\n')
     controller, terminal = pty.openpty()
     confine = subprocess.Popen(

@@ -9,7 +9,6 @@ from bpflock.confine.engine import Engine
 from bpflock.policy.model import FileAccess, Origin, PolicySet, Profile
 from bpflock.policy.tables import AUTOMATON_BLOCK, RIGHTS_BLOCK
 
-from .conftest import Locks
 from .test_policy_files import HERE, READ, box, make_files, profile, rule
 
 _FILES = 3000
@@ -25,11 +24,10 @@ def _may_read(number: int) -> bool:
 
 
 @pytest.fixture
-def engine(all_locks: Locks) -> Iterator[Engine]:
+def engine(kept_engine: Engine) -> Iterator[Engine]:
     make_files()
-    found = Engine(all_locks.enforcer)
-    yield found
-    found.unload()
+    yield kept_engine
+    kept_engine.load(PolicySet())
 
 
 def test_tables_of_several_blocks(engine: Engine) -> None:

@@ -142,9 +142,8 @@ def _unmount() -> None:
 
 
 @pytest.fixture(scope="module")
-def stage(all_locks: Locks, kept_engine: Engine) -> Iterator[None]:
+def stage(kept_engine: Engine) -> Iterator[None]:
     """All files are there and the policy is in force."""
-    all_locks.unload_all()
     shutil.rmtree(HERE, ignore_errors=True)
     with contextlib.ExitStack() as stack:
         HERE.mkdir()

@@ -129,7 +129,6 @@ def _make_folding(stack: contextlib.ExitStack) -> None:
 
 @pytest.fixture(scope="module")
 def place(all_locks: Locks, kept_engine: Engine) -> Iterator[Place]:
-    all_locks.unload_all()
     shutil.rmtree(HERE, ignore_errors=True)
     with contextlib.ExitStack() as stack:
         _mounted(stack, "mount -t tmpfs -o mode=755 none", HERE)

@@ -64,8 +64,7 @@ def _policy(*more: str) -> PolicySet:
 
 
 @pytest.fixture(scope="module")
-def loaded(all_locks: Locks, kept_engine: Engine) -> Iterator[Engine]:
-    all_locks.unload_all()
+def loaded(kept_engine: Engine) -> Iterator[Engine]:
     shutil.rmtree(HERE, ignore_errors=True)
     for name in ("bin", "open", "closed", "mine", "open/many"):
         (HERE / name).mkdir(parents=True)

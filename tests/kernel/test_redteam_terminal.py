@@ -26,8 +26,7 @@ _TIOCGPTN = 0x80045430  # the number of a terminal
 
 
 @pytest.fixture(scope="module")
-def engine(all_locks: Locks, kept_engine: Engine) -> Iterator[Engine]:
-    all_locks.unload_all()
+def engine(kept_engine: Engine) -> Iterator[Engine]:
     shutil.rmtree(HERE, ignore_errors=True)
     HERE.mkdir()
     for program in (FREE, BOUND):

@@ -66,9 +66,8 @@ def _make_files() -> None:
 
 
 @pytest.fixture(scope="module")
-def victim(all_locks: Locks, kept_engine: Engine) -> Iterator[int]:
+def victim(kept_engine: Engine) -> Iterator[int]:
     """A process without a profile; all files are there and the policy is in force."""
-    all_locks.unload_all()
     shutil.rmtree(HERE, ignore_errors=True)
     _make_files()
     with contextlib.ExitStack() as stack:

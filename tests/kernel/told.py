@@ -75,10 +75,16 @@ class Told:
         found: list[Event] = []
         while len(data := self._ring.drain(0)):
             found += self._decoder.decode(data)
-        return [event for event in found if dict(event.policy.about if event.policy else ()).get("kind") not in _OTHERS]
+        return [event for event in found if _is_ours(event)]
 
 
 _OTHERS = ("capability", "operation")
+
+
+def _is_ours(event: Event) -> bool:
+    """Of the policy engine, and about what the evaluator knows."""
+    about = dict(event.policy.about) if event.policy else {}
+    return event.bpfprog == pins.POLICY and about.get("kind") not in _OTHERS
 
 
 def _is_of(event: Event, decision: Decision, path: bytes | None) -> bool:

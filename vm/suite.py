@@ -243,7 +243,8 @@ def _boot(
             return Outcome(suite, False, str(error), kernel.release)
         counts = _keep_report(share / "junit.xml", report)
         summary = str(counts) if counts else f"pytest left no report (exit status {result.status})"
-        return Outcome(suite, result.status == 0, summary, kernel.release, result.command_seconds)
+        ok = result.status == 0 and counts is not None and not counts.failed and not counts.errors
+        return Outcome(suite, ok, summary, kernel.release, result.command_seconds)
 
 
 def _keep_report(source: Path, destination: Path) -> Counts | None:

@@ -229,6 +229,49 @@ def test_only_root_and_we_are_answered(daemon: Running, monkeypatch: pytest.Monk
         assert daemon.get(path) == (403, '{"error": "only root may ask"}\n')
 
 
+@pytest.mark.parametrize("uid", [1, 4711, 65534])
+def test_who_is_neither_is_not(daemon: Running, monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
+    """By the real check; the kernel says who it is."""
+    monkeypatch.setattr(api, "peer_uid", lambda _connection: uid)
+    monkeypatch.setattr("bpflock.daemon.peer.os.geteuid", lambda: 1000)
+    assert daemon.get("/v1/healthz") == (403, '{"error": "only root may ask"}\n')
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.parametrize(
+    ("ids", "status"),
+    [
+        ((65534, 65534, 65534), 403),
+        # The real user alone is root, or the group: the kernel tells the effective user.
+        ((0, 65534, 65534), 403),
+        ((65534, 0, 65534), 503),
+    ],
+    ids=["nobody", "only the real user is root", "the effective user is root"],
+)
+def test_a_real_client_of_another_user(
+    daemon: Running, monkeypatch: pytest.MonkeyPatch, ids: tuple[int, int, int], status: int
+) -> None:
+    """Whoever reaches the socket: file modes are not what keeps others out."""
+    daemon.directory.chmod(0o777)
+    (daemon.directory / peer.SOCKET_FILE).chmod(0o666)
+    monkeypatch.chdir(daemon.directory)  # nobody may pass the directories above it
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setresuid(*ids)  # the group stays root's
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.connect(peer.SOCKET_FILE)
+            connection.sendall(b"GET /v1/healthz HTTP/1.0\r\n\r\n")
+            os.write(writer, connection.recv(100))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader, "rb") as answer:
+        assert answer.read().split()[1] == b"%d" % status
+
+
 def test_too_many_clients_are_turned_away_and_places_come_back(daemon: Running) -> None:
     daemon.health.report("start", None)
     held = [peer.connect(daemon.directory) for _ in range(api._CLIENTS)]

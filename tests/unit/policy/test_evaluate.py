@@ -229,6 +229,18 @@ def test_exec_changes_the_profile_only_by_a_transition() -> None:
     assert execute(policy, tainted, b"/bin/clean") == Subject(one, False, executable=b"/bin/clean")
 
 
+@pytest.mark.parametrize("turned", [False, True], ids=["exact first", "pattern first"])
+def test_a_path_goes_before_a_pattern_wherever_it_stands(turned: bool) -> None:
+    exact, both = Profile("/bin/y", (), HERE), Profile("/bin/{y,z}", (), HERE)
+    pattern = Profile("/bin/*", (), HERE)
+    found = [exact, pattern]
+    policy = PolicySet(tuple(reversed(found) if turned else found))
+    assert profile_of(policy, b"/bin/y") is exact
+    assert profile_of(policy, b"/bin/z") is pattern
+    for profiles in ((both, pattern), (pattern, both)):
+        assert profile_of(PolicySet(profiles), b"/bin/y") is both  # a list of paths has no wildcard
+
+
 # The compiled tables against the evaluator.
 
 

@@ -126,6 +126,26 @@ def test_a_rename_that_gives_rights() -> None:
     assert "why:" not in text
 
 
+@pytest.mark.parametrize(
+    ("operation", "path", "near"),
+    [
+        ("read|write", "/etc/passwd", "it lacks write"),
+        ("getattr|write", "/etc/passwd", "it lacks write"),
+        ("read|exec", "/etc/shadow", "it lacks exec"),
+    ],
+)
+def test_a_rule_for_a_part_of_the_access_does_not_allow_it(operation: str, path: str, near: str) -> None:
+    text = explain(parse_event(event(operation, path)), _POLICY)
+    assert "this policy allows it" not in text
+    assert "no rule allowed it" in text
+    assert near in text
+
+
+def test_a_part_of_the_access_that_the_rule_has_is_allowed() -> None:
+    """What a rule gives includes looking at the file."""
+    assert "this policy allows it: p.bpfbox:2:1" in explain(parse_event(event("read|getattr", "/etc/passwd")), _POLICY)
+
+
 def test_the_suggestion_allows_it() -> None:
     text = explain(parse_event(event("read|append", "/srv/[a]{b}%22%5C")), _POLICY)
     (line,) = [line for line in text.splitlines() if line.startswith("would allow it: ")]

@@ -92,6 +92,23 @@ def test_what_is_not_there(program: Path, tmp_path: Path) -> None:
         find_function(tmp_path / "none", "f")
 
 
+def test_two_functions_of_one_name(tmp_path: Path) -> None:
+    """Which one is meant nobody can know: a probe on the wrong one would widen rights where nobody wants it."""
+    for name in ("one", "two"):
+        body = f'static __attribute__((noinline)) int check(int x) {{ __asm__ volatile(""); return x + {len(name)}; }}'
+        (tmp_path / f"{name}.c").write_text(f"{body}\nint {name}(int x) {{ return check(x) + {ord(name[0])}; }}\n")
+    (tmp_path / "m.c").write_text(
+        "int one(int); int two(int); int main(int c, char **v) { (void)v; return one(two(c)); }"
+    )
+    program = tmp_path / "twice"
+    _run("gcc", "-O2", "-o", program, tmp_path / "m.c", tmp_path / "one.c", tmp_path / "two.c")
+    with pytest.raises(UsageError, match="2 functions are called 'check'") as caught:
+        find_function(program, "check")
+    assert caught.value.hint == "choose by file+0xOFFSET"
+    # The same address under one name twice is one function.
+    assert find_function(program, "one").offset != find_function(program, "two").offset
+
+
 def test_programs_that_cannot_be_probed(program: Path, tmp_path: Path) -> None:
     go = tmp_path / "go"
     _run("objcopy", f"--add-section=.gopclntab={program}", program, go)

@@ -138,11 +138,11 @@ container: wheel ## wheels in build/wheels, and how to build the container image
 	@$(PIP) wheel -q -w build/wheels --find-links dist "$$(ls -t dist/bpflock-*.whl | head -1)[session]"
 	@echo 'podman build -t bpflock -f deploy/container/Containerfile build/wheels'
 
-wheel: build man ## a wheel in dist/
-	$(PIP) wheel --no-deps --no-build-isolation -w dist .
+wheel: build man ## a wheel in dist/ that needs nothing but Python
+	@scripts/wheel
 
 deb: wheel ## a Debian package in dist/, for this machine's release
-	@scripts/deb "$$(ls -t dist/bpflock-*.whl | head -1)"
+	@scripts/deb build/wheel/bpflock-*.whl
 
 clean: ## remove what was built, .venv too; kernels stay in the cache
 	rm -rf .venv build dist src/*.egg-info src/bpflock/kernel/objects .mypy_cache .pytest_cache .ruff_cache

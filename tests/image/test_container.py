@@ -66,6 +66,15 @@ def _attack_from_a_second_container() -> int:
     return ended.returncode
 
 
+def test_the_wheel_brings_its_libraries() -> None:
+    """`pip install` alone is enough: the image's own libbpf, if it has one, is not used."""
+    program = "import bpflock.kernel._libbpf; print(open('/proc/self/maps').read())"
+    maps = run("docker", "run", "--rm", "--entrypoint", "python3", "bpflock", "-c", program).stdout
+    for library in ("libbpf", "libelf"):
+        paths = {line.split()[-1] for line in maps.splitlines() if f"/{library}" in line}
+        assert paths and all("/bpflock.libs/" in path for path in paths), paths
+
+
 def test_the_documented_line_stops_an_attack_from_another_container_and_logs_it() -> None:
     assert _attack_from_a_second_container() == 0
     _start("-e", "BPFLOCK_KIMGLOCK_PROFILE=restricted")

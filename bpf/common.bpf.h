@@ -128,23 +128,7 @@ static __always_inline struct bpflock_own *own_task(struct task_struct *task)
 	return own && own->exec_id == task->self_exec_id ? own : 0;
 }
 
-/* Level 0 is the initial pid namespace and no other. thread_pid is the active one: unshare() does not move it. */
-static __always_inline bool has_host_namespaces(struct task_struct *task)
-{
-	return task->thread_pid->level == 0 && task->nsproxy->net_ns->ns.inum == config.init_net;
-}
-
-/* On the host: active pid namespace and network namespace are both the initial ones. */
-static __always_inline bool on_host(struct task_struct *task)
-{
-	/*
-	 * Most tasks of the host share one nsproxy. It is never freed, and setns() makes a new one even for all initial
-	 * namespaces: who has this one descends from the first task without ever having left them.
-	 */
-	if (likely((u64)task->nsproxy == shared.init_nsproxy))
-		return true;
-	return has_host_namespaces(task);
-}
+#include "host.bpf.h"
 
 /* A search upwards from a task's cgroup. */
 struct search {
@@ -206,7 +190,9 @@ static __noinline u32 decide_by_cgroup(u32 op)
 		return REASON_DENIED_CGROUP_RESTRICTED;
 	if (on_host(bpf_get_current_task_btf()))
 		return REASON_BASELINE;
-	return config.allow & bit ? REASON_BASELINE_ALLOWED : REASON_DENIED_CGROUP_BASELINE;
+	if (config.allow & bit)
+		return REASON_BASELINE_ALLOWED;
+	return is_host_service() ? REASON_BASELINE : REASON_DENIED_CGROUP_BASELINE;
 }
 
 /* Whether there is a session by that key, of a kind that this lock grants something. */
@@ -265,7 +251,9 @@ static __always_inline enum bpflock_reason decide_by_profile(struct task_struct 
 		return REASON_ALLOW_PRIVILEGED;
 	if (on_host(task))
 		return REASON_BASELINE;
-	return config.allow & 1ULL << (op & (OPS - 1)) ? REASON_BASELINE_ALLOWED : REASON_DENIED_BASELINE;
+	if (config.allow & 1ULL << (op & (OPS - 1)))
+		return REASON_BASELINE_ALLOWED;
+	return is_host_service() ? REASON_BASELINE : REASON_DENIED_BASELINE;
 }
 
 static __always_inline enum bpflock_reason decide(struct task_struct *task, u32 op)

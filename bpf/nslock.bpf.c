@@ -22,13 +22,13 @@
 
 #include "syscall.bpf.h"
 
+#include "nslock_setup.bpf.h"
+
 #define CAP_SYS_ADMIN 21
 
 #define BIT(op) (1U << (op))
 #define TYPES (NSLOCK_TIME + 1) /* operations that are types: those below */
 #define ALL_TYPES (BIT(TYPES) - 1)
-
-struct user_namespace;
 
 const volatile enum nslock_op operations; /* their names, for user space */
 
@@ -61,7 +61,11 @@ static __always_inline u32 types_of(u64 flags)
  */
 __noinline u32 decide_type(u32 types, u32 op)
 {
-	return types & BIT(op) ? decide(bpf_get_current_task_btf(), op) : 0;
+	enum bpflock_reason reason = types & BIT(op) ? decide(bpf_get_current_task_btf(), op) : 0;
+
+	if ((reason == REASON_DENIED_BASELINE || reason == REASON_DENIED_CGROUP_BASELINE) && is_excused(op))
+		return REASON_BASELINE;
+	return reason;
 }
 
 __noinline int conclude_type(enum bpflock_event_type type, u64 flags, u32 op, enum bpflock_reason reason)
@@ -129,9 +133,7 @@ static __always_inline u32 single_type(u64 flags)
 		return NSLOCK_IPC;
 	case CLONE_NEWPID:
 		return NSLOCK_PID;
-	case CLONE_NEWNET:
-		return NSLOCK_NET;
-	default:
+	default: /* also that of a network namespace: it is remembered who makes one */
 		return TYPES;
 	}
 }
@@ -164,7 +166,11 @@ __noinline int decide_call(void)
 		return 0;
 	if (call.number == NR_SETNS) {
 		types = types_of((u32)call.second);
-		return enter(types ? types : ALL_TYPES, call.second);
+		if (!types)
+			types = ALL_TYPES;
+		if (types & BIT(NSLOCK_NET))
+			remember_itself();
+		return enter(types, call.second);
 	}
 	if (call.number == NR_UNSHARE)
 		flags = call.first & UNSHARE_EMPTY_MNTNS ? call.first | CLONE_NEWNS : call.first;
@@ -173,6 +179,8 @@ __noinline int decide_call(void)
 	else
 		flags = call.third & OPEN_TREE_NAMESPACE ? CLONE_NEWNS : 0;
 	flags &= CLONE_NEW & ~(u64)CLONE_NEWUSER;
+	if (flags & CLONE_NEWNET)
+		remember_itself();
 	return flags ? create(EVENT_LSM_CAPABLE, types_of(flags), flags) : 0;
 }
 
@@ -181,6 +189,7 @@ int BPF_PROG(nslock_task_alloc, struct task_struct *task, u64 flags, int ret)
 {
 	if (ret)
 		return ret;
+	inherit(task, flags);
 	flags &= CLONE_NEW & ~(u64)CLONE_NEWUSER; /* that one lsm/userns_create has decided on */
 	return likely(!flags) ? 0 : answer(create(EVENT_LSM_TASK_ALLOC, types_of(flags), flags));
 }
@@ -218,7 +227,10 @@ int BPF_PROG(nslock_capable, const struct cred *cred, struct user_namespace *ns,
 		struct bpflock_counter *counter = counter_of(NSLOCK_SETNS);
 
 		/* An int: by what is above it, somebody could pass for another process, and not be told of. */
-		if (is_allowed_again(task, counter, (u32)second_in(regs), ALL_TYPES | BIT(NSLOCK_SETNS)))
+		u32 types = second_in(regs);
+
+		if (types && !(types & CLONE_NEWNET) &&
+		    is_allowed_again(task, counter, types, ALL_TYPES | BIT(NSLOCK_SETNS)))
 			return 0;
 	} else if (likely(!is_namespace_call(without_x32(number)))) {
 		return 0;

@@ -220,14 +220,18 @@ struct net {
 	struct ns_common ns;
 };
 
+struct pid_namespace;
 struct nsproxy {
 	struct mnt_namespace *mnt_ns;
+	struct pid_namespace *pid_ns_for_children;
 	struct net *net_ns;
+	struct cgroup_namespace *cgroup_ns;
 };
 
 struct task_struct;
 struct pid_namespace {
 	struct task_struct *child_reaper;
+	unsigned int level;
 };
 
 struct upid {
@@ -265,8 +269,14 @@ typedef struct {
 	u32 val;
 } kuid_t;
 
+struct user_namespace {
+	int level;
+	kuid_t owner;
+};
+
 struct cred {
 	kuid_t uid;
+	struct user_namespace *user_ns;
 };
 
 typedef struct {
@@ -288,6 +298,8 @@ struct task_struct {
 	pid_t pid;
 	pid_t tgid;
 	struct task_struct *real_parent;
+	struct list_head children;
+	struct list_head sibling;
 	struct task_struct *group_leader;
 	struct mm_struct *mm;
 	u64 start_boottime;

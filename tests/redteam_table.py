@@ -77,6 +77,8 @@ REQUIRED: Mapping[str, str] = {
     "E25": "fork that began before its parent was confined",
     "E26": "forged executable, commands and descriptors by io_uring, raw packets, pipes of others",
     "E27": "directory renamed on the own file system, or above a mount point",
+    "C2": "what runs in the sandbox of a user makes more namespaces",
+    "C3": "container with some namespaces only, or beside the services of the host",
 }
 
 # Rows, by identifier and attack, that these kernels cannot do; the kernel's own reason comes with the skip.

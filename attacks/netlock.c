@@ -40,7 +40,6 @@ SOCKET(raw6, AF_INET6, SOCK_RAW, IPPROTO_RAW)
 SOCKET(packet, AF_PACKET, SOCK_RAW, 0)
 SOCKET(netlink_diag, AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG)
 SOCKET(netlink_xfrm, AF_NETLINK, SOCK_RAW, NETLINK_XFRM)
-SOCKET(netlink_audit, AF_NETLINK, SOCK_RAW, NETLINK_AUDIT)
 SOCKET(netlink_netfilter, AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER)
 SOCKET(netlink_uevent, AF_NETLINK, SOCK_DGRAM, NETLINK_KOBJECT_UEVENT)
 SOCKET(netlink_generic, AF_NETLINK, SOCK_RAW, NETLINK_GENERIC)
@@ -57,6 +56,17 @@ SOCKET(sctp, AF_INET, SOCK_SEQPACKET, 0)
 SOCKET(udplite, AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE)
 SOCKET(l2tp, AF_INET, SOCK_DGRAM, 115)
 SOCKET(appletalk, AF_APPLETALK, SOCK_DGRAM, 0)
+
+/* It is denied as by a kernel without audit. */
+static enum result netlink_audit(const char *arg)
+{
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_AUDIT);
+
+	(void)arg;
+	if (fd < 0 && errno == EPROTONOSUPPORT)
+		return denied("socket(AF_NETLINK, SOCK_RAW, NETLINK_AUDIT): EPROTONOSUPPORT");
+	return check_socket("socket(AF_NETLINK, SOCK_RAW, NETLINK_AUDIT)", fd, AF_NETLINK);
+}
 
 /* Before Linux 2.2 packet sockets were asked for so, and they still are. */
 static enum result sock_packet(const char *arg)

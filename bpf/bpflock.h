@@ -133,6 +133,7 @@ enum filelesslock_op {
 	FILELESSLOCK_TMPFILE = 2,
 	FILELESSLOCK_UNLINKED = 3,
 	FILELESSLOCK_ANON_MAP = 4,
+	FILELESSLOCK_MEMFD_SHARED = 5,
 };
 
 /* The types first: nslock.bpf.c counts on it. */
@@ -427,7 +428,7 @@ struct bpflock_session {
 	__u32 kinds;	/* bits of enum bpflock_session_kind */
 	__u32 pad;
 };
-#define SESSION_ANY 0
+#define SESSION_ANY 0xffffffffffffffffULL /* no cgroup's: not 0, which a helper answers that finds none */
 
 /* Of one operation on one CPU, so that counting never bounces a cache line between CPUs. */
 struct bpflock_counter {

@@ -41,6 +41,11 @@ static __always_inline struct inode *inode_of(struct dentry *dentry)
 #define EPERM 1
 #define ECANCELED 125
 
+/* What a denied access gives; a lock may have it otherwise. */
+#ifndef ERROR_OF
+#define ERROR_OF(op) EPERM
+#endif
+
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
@@ -563,7 +568,7 @@ static __always_inline int count_and_report(const struct access *access, bool ha
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpflock_counter *counter = counter_of(access->op);
-	int retval = denies(reason) ? -EPERM : 0;
+	int retval = denies(reason) ? -ERROR_OF(access->op) : 0;
 
 	if (retval) {
 		__sync_fetch_and_add(&counter->denied, 1);

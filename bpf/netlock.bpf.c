@@ -4,12 +4,18 @@
  *
  *  lsm/socket_create     socket(2) and socketpair(2), also by io_uring, before the kernel loads a module for it: by family,
  *                        type and protocol. TCP, UDP, ping and Unix sockets are no operation: they leave at once.
- *  lsm/socket_bind       IP sockets bound to a port below 1024, also for UDP. The address is the kernel's own copy.
+ *  lsm/socket_bind       IP sockets bound to a port below 1024, also for UDP, or to one that the kernel may choose from such.
+ *                        The address is the kernel's own copy.
  *  lsm/socket_listen     IP sockets that accept connections.
  *
  * Sockets that the kernel makes for itself are none of the lock's business.
  * Not done here: addresses, connecting, sending; sockets that a task was given.
  */
+#define EPROTONOSUPPORT 93
+
+/* Of a kernel without audit, as programs know it: libaudit goes on, while EPERM ends useradd, su and others. */
+#define ERROR_OF(op) ((op) == NETLOCK_NETLINK_AUDIT ? EPROTONOSUPPORT : EPERM)
+
 #include "common.bpf.h"
 
 #define AF_UNIX 1
@@ -55,9 +61,32 @@
 const volatile enum netlock_op operations; /* their names, for user space */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+/* The ports that the kernel chooses from: an array before Linux 6.8, since then one word, the highest in its upper half. */
+struct local_ports___array {
+	int range[2];
+};
+struct netns_ipv4___array {
+	struct local_ports___array ip_local_ports;
+};
+struct net___array {
+	struct netns_ipv4___array ipv4;
+};
+struct local_ports___word {
+	u32 range;
+};
+struct netns_ipv4___word {
+	struct local_ports___word ip_local_ports;
+};
+struct net___word {
+	struct netns_ipv4___word ipv4;
+};
+typedef struct {
+	struct net *net;
+} possible_net_t;
 struct sock_common {
 	unsigned short skc_family;
 	__u16 skc_num; /* the local port */
+	possible_net_t skc_net;
 };
 struct sock {
 	struct sock_common __sk_common;
@@ -140,6 +169,22 @@ static __always_inline u32 other_op(u32 family)
 	return op ? op : NETLOCK_FAMILY_OTHER;
 }
 
+/*
+ * Whether the kernel may choose a privileged port where none is named: a network namespace has its own range, which its root
+ * sets. A socket's own range (IP_LOCAL_PORT_RANGE) lies in it.
+ */
+static __always_inline bool chooses_privileged(struct sock *sk)
+{
+	struct net *net = sk->__sk_common.skc_net.net;
+	u32 lowest = 0;
+
+	if (bpf_core_field_exists(struct local_ports___array, range))
+		lowest = BPF_CORE_READ((struct net___array *)net, ipv4.ip_local_ports.range[0]);
+	else if (bpf_core_field_exists(struct local_ports___word, range))
+		lowest = BPF_CORE_READ((struct net___word *)net, ipv4.ip_local_ports.range) & 0xffff;
+	return lowest < PRIVILEGED;
+}
+
 SEC("lsm/socket_create")
 int BPF_PROG(netlock_socket_create, int family, int type, int protocol, int kern, int ret)
 {
@@ -161,6 +206,11 @@ int BPF_PROG(netlock_socket_create, int family, int type, int protocol, int kern
 		return 0;
 	/* The kernel has looked at the first two: they are small. */
 	access.object = (u64)(u32)protocol << 32 | (u32)(type << 16 | family);
+	if (family == AF_NETLINK) {
+		int result = enforce_often(&access);
+
+		return result == -EPERM ? -(int)ERROR_OF(access.op) : result;
+	}
 	return enforce_often(&access);
 }
 
@@ -180,7 +230,7 @@ int BPF_PROG(netlock_socket_bind, struct socket *sock, struct sockaddr *name, in
 	if (length < ADDRESS_MIN)
 		return 0;
 	port = name->sa_data[0] << 8 | name->sa_data[1];
-	if (likely(!port || port >= PRIVILEGED))
+	if (likely(port >= PRIVILEGED || (!port && !chooses_privileged(sk))))
 		return 0;
 	access.object = port;
 	return enforce(&access);
@@ -203,15 +253,15 @@ int BPF_PROG(netlock_socket_listen, struct socket *sock, int backlog, int ret)
 	asm volatile("" : "+r"(object)); /* the three of them from here, not from three registers that must be saved */
 	access.object = object;
 	/* First the one that is not privileged again: of another kind, the object is another. */
-	if (likely(passes_again(bpf_get_current_task_btf(), NETLOCK_LISTEN, access.object)))
+	port = object & 0xffff;
+	if (likely(port && passes_again(bpf_get_current_task_btf(), NETLOCK_LISTEN, access.object)))
 		return 0;
 	family = object >> 32;
 	type = object >> 16 & 0xffff;
-	port = object & 0xffff;
 	/* Datagram and raw sockets cannot listen. */
 	if (!is_ip(family) || type == SOCK_DGRAM || type == SOCK_RAW)
 		return ignore(LOCK_NETLOCK); /* the canary has Unix sockets only */
-	if (port && port < PRIVILEGED)
+	if (port ? port < PRIVILEGED : chooses_privileged(sk))
 		access.op = NETLOCK_LISTEN_PRIVILEGED;
 	access.op = forget(access.op);
 	return enforce(&access);

@@ -85,6 +85,7 @@ struct inode {
 		unsigned int __i_nlink;
 	};
 	dev_t i_rdev;
+	struct address_space *i_mapping;
 	u32 i_generation;
 	struct hlist_head i_dentry;
 };
@@ -175,6 +176,8 @@ struct file {
 	struct inode *f_inode;
 	unsigned int f_mode;
 	unsigned int f_flags;
+	struct address_space *f_mapping;
+	void *private_data;
 };
 
 struct anon_vma;
@@ -295,6 +298,7 @@ struct thread_struct {
 
 struct task_struct {
 	struct thread_struct thread;
+	unsigned int flags;
 	pid_t pid;
 	pid_t tgid;
 	struct task_struct *real_parent;

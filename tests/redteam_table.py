@@ -77,8 +77,16 @@ REQUIRED: Mapping[str, str] = {
     "E25": "fork that began before its parent was confined",
     "E26": "forged executable, commands and descriptors by io_uring, raw packets, pipes of others",
     "E27": "directory renamed on the own file system, or above a mount point",
+    "C1": "socket of audit, denied as by a kernel without it",
+    "C4": "memory that compilers map twice, mapped as a library",
     "C2": "what runs in the sandbox of a user makes more namespaces",
     "C3": "container with some namespaces only, or beside the services of the host",
+    "K8": "module of the kernel's cryptography, asked for by a thread of the kernel",
+    "K9": "file in memory only, through overlayfs",
+    "K10": "private mappings and /dev/zero that become anonymous memory",
+    "K11": "program in memory for binfmt_misc",
+    "K12": "privileged port that the kernel chooses",
+    "K14": "files of tracefs that ask for nothing",
 }
 
 # Rows, by identifier and attack, that these kernels cannot do; the kernel's own reason comes with the skip.

@@ -45,8 +45,17 @@ _NAMES = {
     "@families": tuple(operation.name for operation in _FAMILIES),
     "@services": tuple(operation.name for operation in _SERVICES),
 }
-# What images expect: services, looking at interfaces and sockets, ping.
-_ORDINARY = (*_NAMES["@services"], "netlink_diag", "netlink_generic", "netlink_route", "raw", "sctp", "mptcp")
+# What images expect: services, looking at interfaces and sockets, events of devices (libusb), ping.
+_ORDINARY = (
+    *_NAMES["@services"],
+    "netlink_diag",
+    "netlink_generic",
+    "netlink_route",
+    "netlink_uevent",
+    "raw",
+    "sctp",
+    "mptcp",
+)
 _STRICT = (*_NAMES["@services"], "netlink_route")
 
 NETLOCK = Lock(

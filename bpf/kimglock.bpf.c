@@ -5,7 +5,7 @@
  * lsm/locked_down is the kernel's own list of the ways in (/dev/mem, kexec, MSR, kprobes, ...): every place where the
  * kernel's lockdown would refuse asks it, with the reason as the operation. What it does not cover is closed here:
  *
- *  lsm/file_open         opening an MSR device for reading, debugfs files of mode 0444, PCI configuration space and
+ *  lsm/file_open         opening an MSR device for reading, debugfs files of mode 0444, tracefs files that do not ask, PCI configuration space and
  *                        I/O port resources for reading (sysfs and /proc/bus/pci).
  *  lsm/kernel_load_data, lsm/kernel_read_file
  *                        kexec images: kexec_file_load() of a signed image asks locked_down nothing.
@@ -23,6 +23,7 @@
 #define S_IFCHR 0020000
 #define MSR_MAJOR 202 /* Documentation/admin-guide/devices.txt */
 #define DEBUGFS_MAGIC 0x64626720
+#define TRACEFS_MAGIC 0x74726163
 #define SYSFS_MAGIC 0x62656572
 #define PROC_SUPER_MAGIC 0x9fa0
 
@@ -185,6 +186,8 @@ int BPF_PROG(kimglock_file_open, struct file *file, int ret)
 		magic = inode->i_sb->s_magic;
 		if (magic == DEBUGFS_MAGIC)
 			access.op = KIMGLOCK_DEBUGFS;
+		else if (magic == TRACEFS_MAGIC)
+			access.op = KIMGLOCK_TRACEFS;
 		else if ((magic == SYSFS_MAGIC && is_pci_sysfs(file->f_path.dentry)) ||
 			 (magic == PROC_SUPER_MAGIC && is_pci_proc(file->f_path.dentry)))
 			access.op = KIMGLOCK_PCI_ACCESS;

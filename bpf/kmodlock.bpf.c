@@ -8,6 +8,9 @@
  *  lsm/kernel_module_request
  *                        the task whose socket(2), mount(2), ... needs a module. It must be decided here: the modprobe
  *                        that the kernel then starts runs as root in the host's namespaces, whoever asked.
+ *                        What is made of several algorithms of the kernel's cryptography, as xts(camellia), is put together by
+ *                        a thread of the kernel, which asks for the modules of the parts, whoever wants it. The task itself
+ *                        has asked for the whole just before: only after such a request of the host is that thread the host.
  *  lsm/locked_down       modules without a valid signature, and unsafe module parameters, also through sysfs.
  *
  * Not done here: unloading, which has no hook of its own.
@@ -54,6 +57,36 @@ int BPF_PROG(kmodlock_kernel_load_data, enum kernel_load_data_id id, bool conten
 	return enforce(&access);
 }
 
+#define PF_KTHREAD 0x00200000
+#define ASKED_NS (30ULL * 1000000000) /* modprobe may have to wait for the disk */
+
+/* When somebody who may was the last to ask for an algorithm, by the clock of the boot. */
+u64 asked SEC(".data.asked") = 0;
+
+static __always_inline bool puts_together(struct task_struct *task)
+{
+	char name[16];
+
+	if (!(task->flags & PF_KTHREAD))
+		return false;
+	__builtin_memcpy(name, task->comm, sizeof(name));
+	return !bpf_strncmp(name, sizeof("cryptomgr_probe"), "cryptomgr_probe");
+}
+
+static __always_inline int enforce_algorithm(const struct access *access)
+{
+	bool part = puts_together(bpf_get_current_task_btf());
+	int result;
+
+	if (part && config.profile == PROFILE_BASELINE && !(config.allow & 1ULL << KMODLOCK_AUTOLOAD_MODULE) &&
+	    bpf_ktime_get_boot_ns() - asked >= ASKED_NS)
+		return settle(access, REASON_DENIED_BASELINE);
+	result = enforce(access);
+	if (!result && !part)
+		asked = bpf_ktime_get_boot_ns();
+	return result;
+}
+
 SEC("lsm/kernel_module_request")
 int BPF_PROG(kmodlock_kernel_module_request, char *module, int ret)
 {
@@ -70,6 +103,8 @@ int BPF_PROG(kmodlock_kernel_module_request, char *module, int ret)
 	/* Two module names of one process are two objects; their first 16 bytes tell most apart. */
 	bpf_probe_read_kernel_str(prefix, sizeof(prefix), module);
 	access.object = prefix[0] ^ prefix[1];
+	if (!bpf_strncmp((char *)prefix, sizeof("crypto-") - 1, "crypto-"))
+		return enforce_algorithm(&access);
 	return enforce(&access);
 }
 

@@ -16,7 +16,7 @@ from bpflock.locks.enforce import Enforcer
 from bpflock.locks.model import Sessions
 
 LEASE = 6.0  # seconds
-ANY = 0  # bpf/bpflock.h: SESSION_ANY
+ANY = 2**64 - 1  # bpf/bpflock.h: SESSION_ANY
 
 _NS = 1_000_000_000
 

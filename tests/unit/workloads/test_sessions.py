@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user says of sessions, and which of logind's sessions are meant."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from bpflock.errors import BpflockError, UsageError
 from bpflock.locks import LOCKS
 from bpflock.locks.model import Profile, SessionGrant, Sessions
+from bpflock.workloads import sessions
 from bpflock.workloads.logind import Session, session_of
 
 KIMGLOCK = LOCKS["kimglock"]
@@ -100,3 +103,11 @@ def test_a_scope_that_is_none_is_refused(scope: str) -> None:
 def test_a_logind_that_says_too_little_is_refused() -> None:
     with pytest.raises(BpflockError, match="Class"):
         session_of({name: value for name, value in _ACTIVE.items() if name != "Class"})
+
+
+def test_the_key_of_all_sessions_is_no_cgroups() -> None:
+    """Nor 0: bpf_get_current_ancestor_cgroup_id() answers that where it finds none."""
+    header = (Path(__file__).parents[3] / "bpf" / "bpflock.h").read_text(encoding="utf-8")
+    found = re.search(r"#define SESSION_ANY (0x[0-9a-f]+)ULL", header)
+    assert found
+    assert int(found[1], 16) == sessions.ANY == 2**64 - 1

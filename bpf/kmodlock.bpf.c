@@ -79,7 +79,7 @@ static __always_inline int enforce_algorithm(const struct access *access)
 	int result;
 
 	if (part && config.profile == PROFILE_BASELINE && !(config.allow & 1ULL << KMODLOCK_AUTOLOAD_MODULE) &&
-	    bpf_ktime_get_boot_ns() - asked >= ASKED_NS)
+	    (!asked || bpf_ktime_get_boot_ns() - asked >= ASKED_NS))
 		return settle(access, REASON_DENIED_BASELINE);
 	result = enforce(access);
 	if (!result && !part)

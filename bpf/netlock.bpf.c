@@ -57,6 +57,7 @@
 #define NETLINK_GENERIC 16
 
 #define PRIVILEGED 1024
+#define CHOSEN_PRIVILEGED (1ULL << 48) /* of a socket without a port: beside its family in the object */
 
 const volatile enum netlock_op operations; /* their names, for user space */
 
@@ -189,6 +190,7 @@ SEC("lsm/socket_create")
 int BPF_PROG(netlock_socket_create, int family, int type, int protocol, int kern, int ret)
 {
 	struct access access = { .lock = LOCK_NETLOCK, .type = EVENT_LSM_SOCKET_CREATE };
+	int result;
 
 	if (ret)
 		return ret;
@@ -206,12 +208,10 @@ int BPF_PROG(netlock_socket_create, int family, int type, int protocol, int kern
 		return 0;
 	/* The kernel has looked at the first two: they are small. */
 	access.object = (u64)(u32)protocol << 32 | (u32)(type << 16 | family);
-	if (family == AF_NETLINK) {
-		int result = enforce_often(&access);
-
-		return result == -EPERM ? -(int)ERROR_OF(access.op) : result;
-	}
-	return enforce_often(&access);
+	if (likely(passes(bpf_get_current_task_btf(), access.op, access.object)))
+		return 0;
+	result = enforce(&access);
+	return result == -EPERM && access.op == NETLOCK_NETLINK_AUDIT ? -EPROTONOSUPPORT : result;
 }
 
 SEC("lsm/socket_bind")
@@ -250,18 +250,20 @@ int BPF_PROG(netlock_socket_listen, struct socket *sock, int backlog, int ret)
 	if (!sk)
 		return ignore(LOCK_NETLOCK);
 	object = (u64)sk->__sk_common.skc_family << 32 | (u64)(u16)sock->type << 16 | sk->__sk_common.skc_num;
+	if (unlikely(!(object & 0xffff)) && chooses_privileged(sk))
+		object |= CHOSEN_PRIVILEGED;
 	asm volatile("" : "+r"(object)); /* the three of them from here, not from three registers that must be saved */
 	access.object = object;
 	/* First the one that is not privileged again: of another kind, the object is another. */
-	port = object & 0xffff;
-	if (likely(port && passes_again(bpf_get_current_task_btf(), NETLOCK_LISTEN, access.object)))
+	if (likely(passes_again(bpf_get_current_task_btf(), NETLOCK_LISTEN, access.object)))
 		return 0;
-	family = object >> 32;
+	family = object >> 32 & 0xffff;
 	type = object >> 16 & 0xffff;
+	port = object & 0xffff;
 	/* Datagram and raw sockets cannot listen. */
 	if (!is_ip(family) || type == SOCK_DGRAM || type == SOCK_RAW)
 		return ignore(LOCK_NETLOCK); /* the canary has Unix sockets only */
-	if (port ? port < PRIVILEGED : chooses_privileged(sk))
+	if (port ? port < PRIVILEGED : object & CHOSEN_PRIVILEGED)
 		access.op = NETLOCK_LISTEN_PRIVILEGED;
 	access.op = forget(access.op);
 	return enforce(&access);

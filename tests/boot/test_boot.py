@@ -105,7 +105,7 @@ def test_commands_refuse_and_leave_nothing(command: tuple[str, ...]) -> None:
 
 
 def test_what_needs_no_lock_works() -> None:
-    assert json.loads(_run("status", "--json").stdout) == {"locks": [], "policies": []}
+    assert json.loads(_run("status", "--json").stdout) == {"locks": [], "policies": [], "uncovered": []}
     assert _run("unlock", "--all").returncode == 0
     assert _run("config", "show", "--origin").returncode == 0
     assert not _PINS.exists()

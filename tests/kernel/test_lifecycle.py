@@ -52,7 +52,7 @@ def test_unlock_ends_it_and_leaves_nothing(attacker: Attacker, cli: Cli) -> None
 
 
 def test_status(attacker: Attacker, cli: Cli) -> None:
-    assert cli("status", "--json").check().json == {"locks": [], "policies": []}
+    assert cli("status", "--json").check().json == {"locks": [], "policies": [], "uncovered": []}
     before = time.time()
     cli("lock", "kimglock", "--profile=baseline", "--block=kexec,msr", environment={"BPFLOCK_KIMGLOCK_ALLOW": "perf"})
     for where in (CONTAINER, CONTAINER, HOST):

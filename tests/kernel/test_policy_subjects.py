@@ -9,6 +9,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -138,14 +139,41 @@ def test_tasks_denials_and_times(place: Path, cli: Cli) -> None:
     assert "no task" in cli("status").check().out
 
 
+def test_services_that_no_policy_covers(place: Path, cli: Cli) -> None:
+    complaining = text(BOX).replace(f'"{BOX}"', f'"{BOX}" complain')
+    POLICY.write_text(complaining)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+    def uncovered() -> dict[int, dict[str, Any]]:
+        return {each["process"]: each for each in cli("status", "--json").check().json["uncovered"]}
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp 127.0.0.1:{server.getsockname()[1]}"
+        with waiting(server.fileno()) as held:
+            cli("policy", "load", str(POLICY)).check()
+            assert held not in uncovered()
+            cli("policy", "unload", str(BOX)).check()
+        # They are listed while there is any policy.
+        assert uncovered() == {}
+        cli("policy", "load", str(POLICY)).check()
+        own = uncovered()[os.getpid()]
+        assert address in own["addresses"] and own["executable"] == str(Path("/proc/self/exe").readlink())
+        with waiting(server.fileno(), program="/bin/sh") as free:
+            assert uncovered()[free]["addresses"] == [address]
+        for command in (("policy", "list"), ("status",)):
+            out = cli(*command).check().out
+            assert "services that listen and that no policy covers:" in out and address in out
+
+
 @contextlib.contextmanager
-def waiting() -> Iterator[None]:
+def waiting(*descriptors: int, program: Path | str = BOX) -> Iterator[int]:
     """A shell that waits, and does nothing else."""
-    with subprocess.Popen([BOX, "-c", "echo ready; read x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    command = [program, "-c", "echo ready; read x"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=descriptors) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         try:
-            yield
+            yield process.pid
         finally:
             process.kill()
 

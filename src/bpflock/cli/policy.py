@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bpflock.confine.engine import Usage
     from bpflock.confine.functions import Probe
     from bpflock.confine.policies import InForce, Loaded, Policies
+    from bpflock.confine.services import Service
     from bpflock.policy.bpfbox.diagnostics import PolicyError
     from bpflock.policy.evaluate import Subject
     from bpflock.policy.lint import Finding
@@ -345,16 +346,20 @@ def list_() -> None:
     """List the profiles in force: how many processes (and threads) run under each, how many accesses it denied, when it
     last denied or reported one, and since when it says what it says.
 
+    Below are the services that listen on the host's network without a policy.
+
     A file that was replaced after its functions were found there is told: rules within them do not count there until
     the policy is loaded again.
     """
     with policies() as inside:
         found = inside.status()
         functions = {f.profile.executable: inside.functions(f.profile) for f in found}
+        uncovered = inside.uncovered() if found else []
     if app().json:
         print_json([_listed(f, functions[f.profile.executable]) for f in found])
         return
     show_profiles(found, {name: len(probes) for name, probes in functions.items()})
+    show_uncovered(uncovered)
     for path in sorted({f.path for probes in functions.values() for f in probes if not f.current}):
         echo(
             one_line(f"{path} was replaced: rules within its functions do not count before the policy is loaded again")
@@ -383,6 +388,17 @@ def show_profiles(found: "list[InForce]", functions: dict[str, int] | None = Non
     for line, of in zip(lines, [None, *found], strict=bool(rows)):
         unused = of is not None and not of.usage.processes
         echo(click.style(one_line(line), fg="yellow") if unused else one_line(line))
+
+
+def show_uncovered(services: "list[Service]", *, indent: int = 0) -> None:
+    """A table of services that no policy covers, if there are any."""
+    if not services:
+        return
+    rows = [(service.executable, str(service.process), ", ".join(service.addresses)) for service in services]
+    echo()
+    echo(" " * indent + "services that listen and that no policy covers:")
+    for line in table([("executable", "process", "listens on"), *rows], indent=indent + 2):
+        echo(one_line(line))
 
 
 def _tasks(usage: "Usage") -> str:

@@ -9,7 +9,7 @@ import click
 from bpflock.cli.command import Command, app
 from bpflock.cli.lock import open_enforcer
 from bpflock.cli.output import echo, one_line, print_json, table
-from bpflock.cli.policy import show_profiles
+from bpflock.cli.policy import show_profiles, show_uncovered
 from bpflock.locks.model import Profile
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ _COLOURS = {Profile.BASELINE: "green", Profile.RESTRICTED: "green", Profile.ALLO
 )
 def status() -> None:
     """Show what is enforced, where each value came from, and what was allowed and denied."""
-    from bpflock.daemon.report import profiles_in_force, status_document
+    from bpflock.daemon.report import in_force, status_document
 
     with open_enforcer() as enforcer:
-        locks, profiles = enforcer.status(), profiles_in_force(enforcer)
+        locks, (profiles, uncovered) = enforcer.status(), in_force(enforcer)
     if app().json:
-        print_json(status_document(locks, profiles))  # the daemon's API answers with the same
+        print_json(status_document(locks, profiles, uncovered))  # the daemon's API answers with the same
         return
     if not locks and not profiles:
         echo("nothing is enforced")
@@ -46,6 +46,7 @@ def status() -> None:
             echo()
         echo(f"{click.style('policies', bold=True)}: programs that are confined")
         show_profiles(profiles, indent=2)
+        show_uncovered(uncovered, indent=2)
 
 
 def _show(status: "LockStatus") -> None:

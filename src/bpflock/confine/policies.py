@@ -15,6 +15,7 @@ from pathlib import Path
 from bpflock.confine.engine import Engine, State, Usage
 from bpflock.confine.functions import Probe, kept
 from bpflock.confine.resolve import Resolved, resolve
+from bpflock.confine.services import Service, uncovered
 from bpflock.errors import UsageError, nearest
 from bpflock.policy.bpfbox.load import parse
 from bpflock.policy.bpfbox.show import show
@@ -108,6 +109,11 @@ class Policies:
             number = state.numbering.profiles[profile.executable]
             found.append(InForce(profile, usage.get(number, Usage({})), state.since.get(number)))
         return found
+
+    def uncovered(self) -> list[Service]:
+        """The services that listen on the host's network, and that nothing in force is for."""
+        _, usage = self.engine.usage()
+        return uncovered({process for of in usage.values() for process in of.processes})
 
     def processes(self, executables: Iterable[str]) -> list[int]:
         """The processes that run under these profiles, by tgid."""

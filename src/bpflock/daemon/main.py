@@ -14,7 +14,7 @@ from bpflock.config import Config, LogFormat, load
 from bpflock.daemon import peer, plan
 from bpflock.daemon.instance import only_daemon
 from bpflock.daemon.notify import Notifier
-from bpflock.daemon.report import profiles_in_force, status_document
+from bpflock.daemon.report import in_force, status_document
 from bpflock.daemon.sessions import SessionKeeper
 from bpflock.daemon.signals import Signals
 from bpflock.daemon.source import EventSource
@@ -200,7 +200,7 @@ class _Daemon:
                     self._test_canaries()
             except BpflockError as error:
                 self._tell(_explain(error), Level.ERROR)
-            self._questions.answer(lambda: status_document(self._enforcer.status(), profiles_in_force(self._enforcer)))
+            self._questions.answer(lambda: status_document(self._enforcer.status(), *in_force(self._enforcer)))
             if watchdog and watchdog.due():
                 self._notifier.send(WATCHDOG=1)
 

@@ -9,23 +9,31 @@ from bpflock.locks.enforce import Enforcer, LockStatus
 
 if TYPE_CHECKING:
     from bpflock.confine.policies import InForce
+    from bpflock.confine.services import Service
 
 
-def profiles_in_force(enforcer: Enforcer) -> "list[InForce]":
-    """The profiles of the policy engine."""
+def in_force(enforcer: Enforcer) -> "tuple[list[InForce], list[Service]]":
+    """The profiles of the policy engine, and the services that none of them is for; neither if there is no policy."""
     if not pins.exists(pins.POLICY):
-        return []
+        return [], []
     # They take their time to import, and most machines have no policies.
     from bpflock.confine.engine import Engine
     from bpflock.confine.policies import Policies
 
-    return Policies(Engine(enforcer)).status()
+    policies = Policies(Engine(enforcer))
+    return policies.status(), policies.uncovered()
 
 
-def status_document(statuses: Iterable[LockStatus], profiles: "Iterable[InForce]" = ()) -> dict[str, object]:
+def status_document(
+    statuses: Iterable[LockStatus], profiles: "Iterable[InForce]" = (), uncovered: "Iterable[Service]" = ()
+) -> dict[str, object]:
     return {
         "locks": [_lock(status) for status in statuses],
         "policies": [profile_document(found) for found in profiles],
+        "uncovered": [
+            {"executable": service.executable, "process": service.process, "addresses": list(service.addresses)}
+            for service in uncovered
+        ],
     }
 
 

@@ -252,7 +252,7 @@ def test_status_json_has_everything(bpflock: Run, enforcer: FakeEnforcer) -> Non
 
 def test_status_of_nothing(bpflock: Run, enforcer: FakeEnforcer) -> None:
     assert bpflock("status").out == "nothing is enforced\n"
-    assert bpflock("status", "--json").json == {"locks": [], "policies": []}
+    assert bpflock("status", "--json").json == {"locks": [], "policies": [], "uncovered": []}
 
 
 def test_status_does_not_pass_on_terminal_escapes(bpflock: Run, enforcer: FakeEnforcer) -> None:

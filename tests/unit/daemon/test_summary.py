@@ -54,4 +54,5 @@ def test_the_document_for_programs() -> None:
             }
         ],
         "policies": [],
+        "uncovered": [],
     }

@@ -123,6 +123,7 @@ struct access {
 	u64 object;
 	const struct path *path; /* resolved with bpf_d_path(): only in hooks where the kernel allows it */
 	const char *name; /* a string in kernel memory */
+	const char *called; /* with path: the name that a call gave it, in kernel memory; told after the path */
 };
 
 /* The task's record if it is one of bpflock's own and has not called exec since. */
@@ -390,6 +391,18 @@ static __always_inline long read_path(char *buffer, u32 size, const struct acces
 	return length > 0 ? length - 1 : length;
 }
 
+/* Put the name that a call gave behind the path: its length with both, or negative if they take more than twice `half`. */
+static __always_inline long append_called(char *buffer, u32 half, long length, const char *called)
+{
+	u64 place = length;
+	long more;
+
+	if (place >= half)
+		return -1;
+	more = bpf_probe_read_kernel_str(buffer + place + 1, half - 1, called);
+	return more > 0 && more < half - 1 ? length + more : -1;
+}
+
 /*
  * No wake-up for each record: the reader drains in batches on a timer. Only a ring filled by a quarter wakes it.
  */
@@ -411,6 +424,8 @@ static __always_inline bool send(const struct access *access, bool has_path, enu
 	fill(&brief->event, access, reason, retval, repeats);
 	if (has_path || access->name)
 		length = read_path(brief->path, PATH_SHORT, access, has_path);
+	if (access->called)
+		length = append_called(brief->path, PATH_SHORT / 2, length, access->called);
 	if (length >= 0 && length < PATH_SHORT - 1) {
 		brief->event.path_len = length;
 		bpf_ringbuf_submit(brief, wakeup());
@@ -425,6 +440,12 @@ static __always_inline bool send(const struct access *access, bool has_path, enu
 	bpf_ringbuf_discard(brief, BPF_RB_NO_WAKEUP);
 	full->event.size = sizeof(*full);
 	length = read_path(full->path, PATH_LONG, access, has_path);
+	if (access->called) {
+		/* Of two names that do not fit, that of the file is told. */
+		long both = append_called(full->path, PATH_LONG / 2, length, access->called);
+
+		length = both > 0 ? both : length;
+	}
 	full->event.path_len = length > 0 ? length : 0;
 	bpf_ringbuf_submit(full, wakeup());
 	return true;
@@ -586,11 +607,13 @@ static __always_inline int count_and_report(const struct access *access, bool ha
 }
 
 /* Kept out of line: the path that most accesses take stays short. */
-static __noinline int settle_with_path(const struct path *path, u64 numbers, u64 object, enum bpflock_reason reason)
+static __noinline int settle_with_path(const struct path *path, const char *called, u64 numbers, u64 object,
+				       enum bpflock_reason reason)
 {
 	struct access access = access_of(numbers, object);
 
 	access.path = path;
+	access.called = called;
 	return count_and_report(&access, true, reason);
 }
 
@@ -619,7 +642,7 @@ static __always_inline int settle(const struct access *access, enum bpflock_reas
 	u64 numbers = numbers_of(access);
 
 	if (access->path)
-		return settle_with_path(access->path, numbers, access->object, forget(reason));
+		return settle_with_path(access->path, access->called, numbers, access->object, forget(reason));
 	return answer(settle_without_path(access->name ? address_of(access->name) : 0, numbers, access->object, reason));
 }
 
@@ -657,11 +680,12 @@ static __always_inline int enforce_access(const struct access *access)
 }
 
 /* Out of line, and global where it can be, as those that settle: what takes the short way does not come here. */
-static __noinline int enforce_with_path(const struct path *path, u64 numbers, u64 object)
+static __noinline int enforce_with_path(const struct path *path, const char *called, u64 numbers, u64 object)
 {
 	struct access access = access_of(numbers, object);
 
 	access.path = path;
+	access.called = called;
 	return enforce_access(&access);
 }
 
@@ -679,7 +703,7 @@ static __always_inline int enforce(const struct access *access)
 	u64 numbers = numbers_of(access);
 
 	if (access->path)
-		return enforce_with_path(access->path, numbers, access->object);
+		return enforce_with_path(access->path, access->called, numbers, access->object);
 	return answer(enforce_without_path(access->name ? address_of(access->name) : 0, numbers, access->object));
 }
 

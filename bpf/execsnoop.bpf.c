@@ -8,9 +8,11 @@
  *                             themselves would make every system call of every task slower.
  *  tp_btf/sched_process_exit  the end of a process whose exec was told, once, when its last thread has gone.
  *
- * Not done here: an exec that failed. What was denied is told by the lock that denied it.
+ *  fexit/__x64_sys_execve     and its three relatives: an exec that failed. What they take is in the caller's memory, where
+ *                             another of its threads may have changed it since the kernel read it.
  */
 #include "common.bpf.h"
+#include "syscall.bpf.h"
 
 #define ARGS_SHORT 256 /* most command lines; see PATH_SHORT */
 #define ARGS_LONG 4096
@@ -181,6 +183,86 @@ int BPF_PROG(execsnoop_sched_process_exec, struct task_struct *task, pid_t old_p
 		__sync_fetch_and_add(&counter->dropped, 1);
 	return 0;
 }
+
+/* Who asked for it goes on as it was. */
+static __noinline bool send_failed(const struct access *access, struct task_struct *task, u64 name, int retval, u32 repeats)
+{
+	struct exec_short *brief;
+	struct exec_long *full;
+	long length;
+
+	brief = bpf_ringbuf_reserve(&bpflock_events, sizeof(*brief), 0);
+	if (!brief)
+		return false;
+	/* It has just been read by the kernel, or is what could not be. */
+	length = bpf_probe_read_user_str(brief->path, PATH_SHORT, (const void *)name);
+	if (length < PATH_SHORT - 1) {
+		fill(&brief->event, access, REASON_TRACED, retval, repeats);
+		brief->event.size = sizeof(*brief);
+		brief->event.path_len = length > 0 ? length - 1 : 0;
+		fill_parents(&brief->detail, task);
+		brief->detail.args_len = brief->detail.args_total = brief->detail.args_offset = 0;
+		bpf_ringbuf_submit(brief, wakeup());
+		return true;
+	}
+	bpf_ringbuf_discard(brief, BPF_RB_NO_WAKEUP);
+	full = bpf_ringbuf_reserve(&bpflock_events, sizeof(*full), 0);
+	if (!full)
+		return false;
+	fill(&full->event, access, REASON_TRACED, retval, repeats);
+	full->event.size = sizeof(*full);
+	length = bpf_probe_read_user_str(full->path, PATH_LONG, (const void *)name);
+	full->event.path_len = length > 0 ? length - 1 : 0;
+	fill_parents(&full->detail, task);
+	full->detail.args_len = full->detail.args_total = full->detail.args_offset = 0;
+	bpf_ringbuf_submit(full, wakeup());
+	return true;
+}
+
+/* Limited, unlike those that succeed: to fail costs next to nothing. */
+static __noinline int failed(u32 op, enum bpflock_event_type type, u64 name, int retval)
+{
+	struct access access = { .lock = LOCK_EXECSNOOP, .op = op, .type = type, .object = (u64)-retval };
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct bpflock_own *own = canary(task);
+	struct bpflock_counter *counter;
+	u32 repeats = 0;
+	u64 quiet;
+
+	if (own) {
+		answer_canary(own, LOCK_EXECSNOOP);
+		return 0;
+	}
+	if (config.profile == PROFILE_FILTER && (!shared.cgroups || search_cgroups() == PROFILE_NONE))
+		return 0;
+	counter = counter_of(forget(op));
+	__sync_fetch_and_add(&counter->denied, 1);
+	if (!limit(&access, REASON_TRACED, task->tgid, &repeats, &quiet))
+		__sync_fetch_and_add(&counter->limited, 1);
+	else if (!send_failed(&access, task, name, retval, repeats))
+		__sync_fetch_and_add(&counter->dropped, 1);
+	return 0;
+}
+
+/* The calls' arguments as each way in has them. */
+#define FAILED(function, op, type, name)                                                       \
+	SEC("?fexit/" #function)                                                                \
+	int BPF_PROG(execsnoop_##function, const REGISTERS *regs, long result)                  \
+	{                                                                                       \
+		return result < 0 ? failed(EXECSNOOP_##op, EVENT_##type, name, result) : 0;     \
+	}
+
+#ifdef __TARGET_ARCH_arm64
+FAILED(__arm64_sys_execve, EXECVE, SYSCALL_EXECVE, regs->regs[0])
+FAILED(__arm64_sys_execveat, EXECVEAT, SYSCALL_EXECVEAT, regs->regs[1])
+FAILED(__arm64_compat_sys_execve, EXECVE, SYSCALL_EXECVE, (u32)regs->regs[0])
+FAILED(__arm64_compat_sys_execveat, EXECVEAT, SYSCALL_EXECVEAT, (u32)regs->regs[1])
+#else
+FAILED(__x64_sys_execve, EXECVE, SYSCALL_EXECVE, regs->di)
+FAILED(__x64_sys_execveat, EXECVEAT, SYSCALL_EXECVEAT, regs->si)
+FAILED(__ia32_compat_sys_execve, EXECVE, SYSCALL_EXECVE, (u32)regs->bx)
+FAILED(__ia32_compat_sys_execveat, EXECVEAT, SYSCALL_EXECVEAT, (u32)regs->cx)
+#endif
 
 static __always_inline bool send_exit(const struct access *access, struct task_struct *leader, u64 since)
 {

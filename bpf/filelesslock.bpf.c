@@ -206,7 +206,9 @@ static __always_inline int enforce_exec(struct linux_binprm *bprm, enum bpflock_
 		return 0;
 	access.op = forget(access.op);
 	access.object = bprm->file->f_inode->i_ino;
-	access.name = bprm->filename;
+	/* The file that it is, then what was passed: a link of procfs, as a rule. */
+	access.path = &bprm->file->f_path;
+	access.called = bprm->filename;
 	return enforce(&access);
 }
 

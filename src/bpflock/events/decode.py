@@ -157,7 +157,7 @@ class Decoder:
             kind = kinds.get((lock, event_type, op, reason))
             if kind is None:
                 kind = self._kind(lock, event_type, op, reason, retval)
-            path = policy = execution = ending = None
+            path = called = policy = execution = ending = None
             start_of_path = offset + header
             if lock == self._execsnoop:
                 assert self._execution is not None
@@ -178,11 +178,15 @@ class Decoder:
                 kind = replace(kind, operation="|".join(policy.accesses), op=policy.accesses[0])
             if path_length:
                 path = bytes(data[start_of_path : min(start_of_path + path_length, following)])
+                if b"\0" in path:
+                    path, _, called = path.partition(b"\0")
+                if kind.op == "memfd":
+                    path = _memory_name(path)
             # fmt: off
             append(Event(
                 stamp * 1e-9 + start, kind.bpfprog, kind.event, kind.op, kind.operation, kind.reason, kind.denied,
                 tgid, pid, ppid, uid, cgroup, comm.partition(b"\0")[0], pcomm.partition(b"\0")[0],
-                path, retval, repeats, policy, execution, ending,
+                path, retval, repeats, policy, execution, ending, called,
             ))
             # fmt: on
             offset = following
@@ -223,6 +227,11 @@ class ExecutionLayout:
         parents = [self.parent.unpack(each) for each in _pieces(found["parent"], self.parent.size)][: found["parents"]]
         chain = tuple((each["pid"], each["comm"].partition(b"\0")[0]) for each in parents)
         return Execution(args, max(total - len(text), 0), chain, bool(found["higher"])), None
+
+
+def _memory_name(path: bytes) -> bytes:
+    """`memfd:NAME` of the path that the kernel makes up for a file in memory: `/memfd:NAME (deleted)`."""
+    return path.removeprefix(b"/").removesuffix(b" (deleted)")
 
 
 def _pieces(data: bytes, size: int) -> list[bytes]:

@@ -55,7 +55,8 @@ class Ending:
 class Event:
     """One decision of a lock or policy, or one exec that a tracer saw.
 
-    comm, pcomm and filename are bytes that a process chose: only the renderers, which escape them, may show them.
+    comm, pcomm, filename and called are bytes that a process chose: only the renderers, which escape them, may show
+    them.
     """
 
     time: float  # seconds since the epoch
@@ -78,6 +79,7 @@ class Event:
     policy: PolicyDetail | None = None
     execution: Execution | None = None
     ending: Ending | None = None
+    called: bytes | None = None  # the path that a program was executed by, where filename is that of the file itself
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ are escaped: see escape.py.
 """
 
 import enum
+import errno
 import functools
 import signal
 import time
@@ -58,6 +59,8 @@ def logfmt(entry: Entry) -> str:
         return _logfmt_other(entry)
     operation = f" operation={entry.operation}" if entry.reason else ""
     filename = f" filename={escape(entry.filename)}" if entry.filename is not None else ""
+    if entry.called is not None:
+        filename += f" path={escape(entry.called)}"
     profile = ""
     if entry.policy:
         about = "".join(f" {key}={value}" for key, value in entry.policy.about)
@@ -130,6 +133,8 @@ def json_line(entry: Entry) -> str:
         return _json_other(entry)
     operation = f'"operation":"{entry.operation}",' if entry.reason else ""
     filename = f'"filename":{escape_json(entry.filename)},' if entry.filename is not None else ""
+    if entry.called is not None:
+        filename += f'"path":{escape_json(entry.called)},'
     profile = ""
     if entry.policy:
         about = "".join(
@@ -205,11 +210,17 @@ def _people(entry: Entry, colours: dict[str, str]) -> str:
     who = f"{escape(entry.comm)}[{entry.pid}]"
     parent = f"{dim}by {escape(entry.pcomm)}[{entry.ppid}] uid {entry.uid}{off}"
     filename = f" {escape(entry.filename)}" if entry.filename is not None else ""
+    if entry.called not in (None, entry.filename):
+        filename += f" (as {escape(entry.called or b'')})"
     repeats = f" {colours['yellow']}+{entry.repeats} before{off}" if entry.repeats else ""
     if entry.ending:
         return f"{clock} {colours['cyan']}exit  {off} {entry.bpfprog:<12} {who} {_ended(entry.ending)} {parent}"
     if not entry.reason:
         more = _people_added(entry.execution, colours) if entry.execution else ""
+        if entry.retval < 0:
+            error = errno.errorcode.get(-entry.retval, str(entry.retval))
+            failed = f"{colours['red']}failed{off} {entry.bpfprog:<12} {who}{filename}: {error}"
+            return f"{clock} {failed} {parent}{more}{repeats}"
         return f"{clock} {colours['cyan']}exec  {off} {entry.bpfprog:<12} {who}{filename} {parent}{more}{repeats}"
     verdict = f"{colours['red']}DENIED{off}" if entry.denied else f"{colours['green']}allow {off}"
     what = f"{entry.bpfprog:<12} {entry.op} ({entry.operation})" if entry.op != entry.operation else ""

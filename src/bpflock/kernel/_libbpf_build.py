@@ -74,6 +74,7 @@ ffibuilder.cdef(
     int bl_iterator_link(int program);
     int bl_link_program(int fd, __u32 *id);
     int bl_program_misses(int fd, uint64_t *misses);
+    int bl_program_maps(int fd, __u32 *ids, __u32 *count);
     struct bpf_link *bl_attach_uprobe(const struct bpf_program *prog, const char *path, size_t offset, bool returns,
                                       __u64 cookie);
     int bl_type(const struct btf *btf, __u32 id, struct bl_type *type);
@@ -88,8 +89,10 @@ ffibuilder.cdef(
     int64_t bl_ring_drain(struct bl_ring *ring, char *buffer, size_t size, int timeout_ms);
     long bl_syscall(long number, long a, long b, long c, long d, long e, long f);
     long bl_ioctl_32(int fd, unsigned long command);
-    int bl_exec_as(const long *enter, int fd, const char *path);
+    int bl_exec_as(const long *enter, long call, int fd, const char *path);
 
+    #define SYS_execve ...
+    #define SYS_execveat ...
     #define SYS_bpf ...
     #define SYS_prctl ...
     #define SYS_finit_module ...
@@ -239,6 +242,18 @@ ffibuilder.set_source(
         if (bpf_obj_get_info_by_fd(fd, &info, &size))
             return -errno;
         *misses = info.recursion_misses;
+        return 0;
+    }
+
+    /* The ids of the maps that it uses. count: how many fit in, then how many there are. */
+    static int bl_program_maps(int fd, __u32 *ids, __u32 *count)
+    {
+        struct bpf_prog_info info = { .nr_map_ids = *count, .map_ids = (__u64)(unsigned long)ids };
+        __u32 size = sizeof(info);
+
+        if (bpf_obj_get_info_by_fd(fd, &info, &size))
+            return -errno;
+        *count = info.nr_map_ids;
         return 0;
     }
 
@@ -398,9 +413,9 @@ ffibuilder.set_source(
     #endif
     }
 
-    /* Execute fd, or path if that is not NULL, in a child that entered before with prctl(enter[0..4]). Gives the
-     * child's exit status, or 256 + the errno with which it could not execute. */
-    static int bl_exec_as(const long *enter, int fd, const char *path)
+    /* Execute fd, or path if that is not NULL, in a child that entered before with prctl(enter[0..4]). call: by which
+     * system call; 0: by none, it only ends. Gives the child's exit status, or 256 + the errno of the call. */
+    static int bl_exec_as(const long *enter, long call, int fd, const char *path)
     {
         char *const argv[] = { "bpflock-canary", NULL };
         int status;
@@ -411,8 +426,11 @@ ffibuilder.set_source(
             return 256 + errno;
         if (!child) {
             syscall(SYS_prctl, enter[0], enter[1], enter[2], enter[3], enter[4]);
-            syscall(SYS_execveat, path ? AT_FDCWD : fd, path ? path : "", argv, argv + 1, path ? 0 : AT_EMPTY_PATH);
-            failed = errno;
+            if (call == SYS_execve)
+                syscall(SYS_execve, path, argv, argv + 1);
+            else if (call)
+                syscall(call, path ? AT_FDCWD : fd, path ? path : "", argv, argv + 1, path ? 0 : AT_EMPTY_PATH);
+            failed = call ? errno : 0;
             _exit(0);
         }
         while (waitpid(child, &status, 0) < 0 && errno == EINTR)

@@ -18,6 +18,7 @@ from bpflock.kernel._libbpf import ffi, lib
 from bpflock.kernel.btf import OBJECTS, KernelTypes, Types
 
 _LOG_SIZE = 256 * 1024
+_MAPS_OF_PROGRAM = 64  # BPF's own limit of maps of one program
 
 
 def kernel_error(what: str, number: int) -> BpflockError:
@@ -248,6 +249,20 @@ def program_exists(identifier: int) -> bool:
     return True
 
 
+def maps_of_program(identifier: int) -> frozenset[int]:
+    """The ids of the maps that a program uses; empty if we may not ask."""
+    fd = int(lib.bpf_prog_get_fd_by_id(identifier))
+    if fd < 0:
+        return frozenset()
+    try:
+        ids, count = ffi.new("__u32[]", _MAPS_OF_PROGRAM), ffi.new("__u32 *", _MAPS_OF_PROGRAM)
+        if lib.bl_program_maps(fd, ids, count):
+            return frozenset()
+        return frozenset(int(ids[n]) for n in range(min(count[0], _MAPS_OF_PROGRAM)))
+    finally:
+        os.close(fd)
+
+
 def misses_of_link(path: Path) -> int:
     """How often the program that a pinned link attaches was left out because it was running on that CPU already: the
     kernel does that with tracing programs only. 0 if there is no such link."""
@@ -424,7 +439,8 @@ class Object:
         """Of the programs whose hooks not every kernel has, take those whose hooks the running kernel has."""
         for program in self.programs:
             if program.optional:
-                program.use(KernelTypes.load().has_function(f"bpf_lsm_{program.hook.removeprefix('lsm/')}"))
+                kind, _, name = program.hook.partition("/")
+                program.use(KernelTypes.load().has_function(f"bpf_lsm_{name}" if kind == "lsm" else name))
 
     def set_max_entries(self, name: str, count: int) -> None:
         error = lib.bpf_map__set_max_entries(self._maps[name], count)

@@ -424,6 +424,14 @@ _PROGRAMS: dict[str, Callable[[], bytes]] = {
 }
 
 
+# The system calls that fail for it.
+_EXECS = {
+    f"fexit/__{machine}_sys_{name}": number
+    for machine in ("x64", "arm64")
+    for name, number in (("execve", lib.SYS_execve), ("execveat", lib.SYS_execveat))
+}
+
+
 def provoke(hook: str, key: bytes, lock: str) -> bool:
     """Reach the hook as the canary of the lock (LOCK_NAME). False if this machine has no way to reach it."""
     if hook in _ON_ATTRIBUTE:
@@ -441,14 +449,17 @@ def provoke(hook: str, key: bytes, lock: str) -> bool:
     try:
         if hook in _PROGRAMS:
             with _memfd(_PROGRAMS[hook]()) as fd:
-                lib.bl_exec_as(entrance, fd, ffi.NULL)
+                lib.bl_exec_as(entrance, lib.SYS_execveat, fd, ffi.NULL)
             return True
         if hook == "tp_btf/sched_process_exec" and Path("/bin/true").exists():
-            lib.bl_exec_as(entrance, -1, b"/bin/true")
+            lib.bl_exec_as(entrance, lib.SYS_execveat, -1, b"/bin/true")
             return True
         if hook == "tp_btf/sched_process_exit":
-            # Without having become another program: what the hook above answers does not count for this one.
-            lib.bl_exec_as(entrance, -1, b"/dev/null/none")
+            # Without having tried to become another program: what the other hooks answer does not count for this one.
+            lib.bl_exec_as(entrance, 0, -1, ffi.NULL)
+            return True
+        if hook in _EXECS:
+            lib.bl_exec_as(entrance, _EXECS[hook], -1, b"/dev/null/none")
             return True
         return False
     finally:

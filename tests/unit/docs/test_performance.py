@@ -17,6 +17,11 @@ _OF_MODULES = {
 }
 _ROWS = {
     "cgroup/sysctl": "write a sysctl",
+    **{
+        f"fexit/__{way}_sys_{call}": "fork+exec+exit"
+        for way in ("x64", "ia32_compat")
+        for call in ("execve", "execveat")
+    },
     "fexit/copy_namespaces": "vfork+exit",
     "fexit/security_bpf": "bpf(MAP_LOOKUP_ELEM)",
     "fexit/security_capable": "chroot",

@@ -7,11 +7,14 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vm.errors import VmError, say
+
+_WAIT = 1800.0  # seconds: a kernel and its packages over a slow line
 
 
 def directory() -> Path:
@@ -37,9 +40,23 @@ def locked(root: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another process is fetching; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            say(f"another process is fetching; waiting for it up to {_WAIT / 60:.0f} minutes")
+            _wait(lock.fileno(), root / "lock")
         yield
+
+
+def _wait(fd: int, path: Path) -> None:
+    end = time.monotonic() + _WAIT
+    while True:
+        time.sleep(0.2)
+        with suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        if time.monotonic() > end:
+            raise VmError(
+                f"another process holds {path} for more than {_WAIT / 60:.0f} minutes",
+                hint=f"who it is: fuser -v {path}",
+            )
 
 
 @contextmanager

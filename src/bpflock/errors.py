@@ -41,6 +41,22 @@ class PermissionsError(BpflockError):
         super().__init__(message, hint=hint, status=4)
 
 
+class BusyError(BpflockError):
+    """Another process holds what the request needs, for longer than we wait."""
+
+
+_LONGEST = 300  # characters of a foreign error's text
+
+
+def explained(error: Exception) -> BpflockError:
+    """Any exception as one that is explained to the user. It is for boundaries, which nothing else passes."""
+    if isinstance(error, BpflockError):
+        return error
+    if isinstance(error, OSError) and error.strerror:
+        return BpflockError(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+    return BpflockError(f"internal error: {type(error).__name__}: {str(error)[:_LONGEST]}")
+
+
 def close_match(word: str, known: Iterable[str]) -> str:
     """The valid choice that a word is a slip of the pen for, or nothing. It begins with the same letter, and differs by
     one letter, of long words by more: what was not meant must not be proposed."""

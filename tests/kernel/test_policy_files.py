@@ -18,6 +18,7 @@ import pytest
 
 from bpflock.confine import engine as engine_of_policies
 from bpflock.confine.engine import Engine
+from bpflock.errors import BpflockError
 from bpflock.events.model import Event
 from bpflock.kernel import pins
 from bpflock.kernel.bpf import Map
@@ -38,6 +39,7 @@ from bpflock.policy.tables import CompileError
 from .conftest import ATTACK, Locks, wait_until
 from .holder import Holder
 from .redteam import DENIED, WORKED, RedTeam
+from .tools import replace_link
 
 HERE = Path("/tmp/policy")
 BOX = HERE / "busybox"
@@ -198,15 +200,19 @@ def test_what_cannot_be_enforced_is_refused(refused: Rule, engine: Engine) -> No
 
 
 def test_a_program_that_does_not_fire_is_noticed(engine: Engine) -> None:
-    """The canary tries each hook. Kernels that refuse to switch ftrace off cannot be brought into that state."""
+    """The canary tries each hook. Where another program's link is in the place of one, nothing but it can tell."""
     engine.load(policy())
     engine.test()
-    link = pins.link_path(pins.directory(pins.POLICY), "lsm/path_mkdir")
+    link = pins.link_path(pins.directory(pins.POLICY), "lsm/path_chmod")
+    replace_link(link, pins.link_path(pins.directory(pins.POLICY), "lsm/path_chown"))
+    assert box(f"chmod 644 {HERE}/closed/file")
+    with pytest.raises(BpflockError, match="policy: the program on lsm/path_chmod is attached but does not fire"):
+        engine.test()
     link.unlink()
-    assert box(f"mkdir {HERE}/closed/new")
+    assert box(f"chmod 644 {HERE}/closed/file")
     engine.load(policy())  # not what was loaded: loaded again
     engine.test()
-    assert not box(f"mkdir {HERE}/closed/newer")
+    assert not box(f"chmod 644 {HERE}/closed/file")
 
 
 def test_others_are_not_confined(engine: Engine) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from bpflock.kernel import pins
 from bpflock.kernel._libbpf import lib
+from bpflock.kernel.bpf import program_exists, program_of_link
 from bpflock.locks.enforce import Enforcer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,6 +84,25 @@ class Cli:
     def close(self) -> None:
         self._server.kill()
         self._server.wait()
+
+
+def replace_link(link: Path, other: Path) -> None:
+    """Pin another program's link in the place of one: the program that belongs there does not run any more, and all
+    else looks as it should."""
+    with Enforcer().exclusive():
+        program = program_of_link(link)
+        assert program is not None
+        link.unlink()
+        end = time.monotonic() + 30
+        while program_exists(program):  # the kernel detaches it when it has time
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        fd = lib.bpf_obj_get(os.fsencode(other))
+        assert fd >= 0, f"{other}: {os.strerror(-fd)}"
+        try:
+            assert lib.bpf_obj_pin(fd, os.fsencode(link)) == 0
+        finally:
+            os.close(fd)
 
 
 def bpflock(*args: str) -> Result:

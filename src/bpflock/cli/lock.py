@@ -35,15 +35,14 @@ def open_enforcer(event_buffer: int | None = None) -> "Enforcer":
     """The locks in the kernel; a ring buffer of that many bytes, if there is none yet."""
     from bpflock.locks.enforce import EVENT_BUFFER, Enforcer
 
-    return Enforcer(progress, event_buffer or EVENT_BUFFER)
+    return Enforcer(progress, event_buffer or EVENT_BUFFER, note)
 
 
 @click.command(
     cls=Command,
     has_json=True,
     help="Enforce one lock, or the whole configuration, and exit; the kernel goes on enforcing.\n\n"
-    "What the flags do not say is taken from the configuration. To end it: bpflock unlock NAME, or "
-    f"rm -r /sys/fs/bpf/bpflock/NAME.\n\n{_NAMES}",
+    f"What the flags do not say is taken from the configuration. To end it: bpflock unlock NAME.\n\n{_NAMES}",
     examples=[
         ("bpflock lock kimglock --profile=baseline", "only the host reads or changes the running kernel"),
         ("bpflock lock kimglock --profile=baseline --allow=debugfs", "and containers may open debugfs"),

@@ -11,7 +11,7 @@ import click
 from bpflock import __version__
 from bpflock.cli.command import App, Command, Group, debug_flag, json_flag
 from bpflock.cli.output import echo, report
-from bpflock.errors import BpflockError, nearest
+from bpflock.errors import BpflockError, explained, nearest
 
 # Name, what it does, module:object.
 _COMMANDS = {
@@ -174,10 +174,7 @@ def _unexpected(error: Exception, debug: bool) -> int:
     if debug:
         _print_traceback()
     hint = None if debug else "the flag --debug shows where"
-    if isinstance(error, OSError) and error.strerror:
-        report(f"{error.filename}: {error.strerror}" if error.filename else error.strerror, hint)
-    else:
-        report(f"internal error: {type(error).__name__}: {error}", hint)
+    report(explained(error).message, hint)
     return 1
 
 

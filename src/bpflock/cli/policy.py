@@ -3,7 +3,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -390,7 +390,7 @@ def show_profiles(found: "list[InForce]", functions: dict[str, int] | None = Non
         echo(click.style(one_line(line), fg="yellow") if unused else one_line(line))
 
 
-def show_uncovered(services: "list[Service]", *, indent: int = 0) -> None:
+def show_uncovered(services: "Sequence[Service]", *, indent: int = 0) -> None:
     """A table of services that no policy covers, if there are any."""
     if not services:
         return

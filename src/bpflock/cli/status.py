@@ -10,9 +10,11 @@ from bpflock.cli.command import Command, app
 from bpflock.cli.lock import open_enforcer
 from bpflock.cli.output import echo, one_line, print_json, table
 from bpflock.cli.policy import show_profiles, show_uncovered
+from bpflock.errors import BpflockError
 from bpflock.locks.model import Profile
 
 if TYPE_CHECKING:
+    from bpflock.daemon.report import Report
     from bpflock.locks.enforce import LockStatus
 
 _COLOURS = {Profile.BASELINE: "green", Profile.RESTRICTED: "green", Profile.ALLOW: "yellow"}
@@ -28,25 +30,38 @@ _COLOURS = {Profile.BASELINE: "green", Profile.RESTRICTED: "green", Profile.ALLO
 )
 def status() -> None:
     """Show what is enforced, where each value came from, and what was allowed and denied."""
-    from bpflock.daemon.report import in_force, status_document
+    from bpflock.daemon.report import read_report, status_document
 
     with open_enforcer() as enforcer:
-        locks, (profiles, uncovered) = enforcer.status(), in_force(enforcer)
+        found = read_report(enforcer)
     if app().json:
-        print_json(status_document(locks, profiles, uncovered))  # the daemon's API answers with the same
-        return
-    if not locks and not profiles:
+        print_json(status_document(found))  # the daemon's API answers with the same
+    else:
+        _show_all(found)
+    if found.broken:
+        names = ", ".join(broken.name for broken in found.broken)
+        hint = "'bpflock lock NAME' or SIGHUP to 'bpflock run' loads a lock again; 'bpflock unlock NAME' ends it"
+        raise BpflockError(f"the pins are damaged of: {names}", hint=hint)
+
+
+def _show_all(found: "Report") -> None:
+    if not found.locks and not found.profiles and not found.broken:
         echo("nothing is enforced")
-    for number, lock in enumerate(locks):
+    for number, lock in enumerate(found.locks):
         if number:
             echo()
         _show(lock)
-    if profiles:
-        if locks:
+    for number, broken in enumerate(found.broken):
+        if number or found.locks:
+            echo()
+        word = click.style("BROKEN", fg="red")
+        echo(f"{click.style(broken.name, bold=True)}: {word}: {one_line(broken.problem)}")
+    if found.profiles:
+        if found.locks or found.broken:
             echo()
         echo(f"{click.style('policies', bold=True)}: programs that are confined")
-        show_profiles(profiles, indent=2)
-        show_uncovered(uncovered, indent=2)
+        show_profiles(list(found.profiles), indent=2)
+        show_uncovered(found.uncovered, indent=2)
 
 
 def _show(status: "LockStatus") -> None:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Puts the sources together: command line, environment, bpflock.d, bpflock.yaml, bpf.d; the first that sets wins."""
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bpflock.config.files import exists, is_directory
@@ -24,7 +25,7 @@ from bpflock.config.sources import (
     from_programs,
     from_yaml,
 )
-from bpflock.errors import UsageError
+from bpflock.errors import BpflockError, UsageError, explained
 from bpflock.locks import LOCKS
 from bpflock.locks.model import Level, Lock, Profile, parse_switch
 
@@ -41,16 +42,29 @@ def load(
 
     `flags` are the values on the command line by option, `environ` is os.environ unless given, `spelling` has the
     flags that a command calls otherwise than the option (`{"kimglock-profile": "--profile"}`). Raises BpflockError
-    for the first thing that is wrong anywhere, also in a value that another source overrides.
+    for the first thing that is wrong anywhere, also in a value that another source overrides, and nothing else.
     """
-    flags = dict(flags or {})
-    command = from_flags(flags, spelling or {})
-    environment = from_environment(os.environ if environ is None else environ)
+    try:
+        return _load(dict(flags or {}), os.environ if environ is None else environ, spelling or {})
+    except BpflockError:
+        raise
+    except Exception as error:
+        raise UsageError(f"the configuration cannot be read: {explained(error).message}") from error
+
+
+def _load(flags: dict[str, str], environ: Mapping[str, str], spelling: Mapping[str, str]) -> Config:
+    command = from_flags(flags, spelling)
+    environment = from_environment(environ)
     places = _Merged([command, environment])
     config_dir = _config_dir(places.given("config-dir"))
-    files = from_directory(config_dir / "bpflock.d")
-    yaml = from_yaml(_place(places.given("config"), config_dir / "bpflock.yaml"))
-    programs, ignored = from_programs(_place(places.given("bpf-config-dir"), config_dir / "bpf.d"))
+    with _naming(config_dir / "bpflock.d"):
+        files = from_directory(config_dir / "bpflock.d")
+    main = _place(places.given("config"), config_dir / "bpflock.yaml")
+    with _naming(main):
+        yaml = from_yaml(main)
+    directory = _place(places.given("bpf-config-dir"), config_dir / "bpf.d")
+    with _naming(directory):
+        programs, ignored = from_programs(directory)
     layers = [command, environment, files, yaml, programs]
     merged = _Merged(layers)
     level = parse_level(merged.word("level"))
@@ -76,6 +90,17 @@ def load(
         notes=tuple(_notes(layers, ignored, locks)),
         flags=flags,
     )
+
+
+@contextlib.contextmanager
+def _naming(source: Path) -> Iterator[None]:
+    """Where something comes from that none of the checks expected."""
+    try:
+        yield
+    except BpflockError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{source}: cannot be read: {explained(error).message}") from error
 
 
 class _Merged:

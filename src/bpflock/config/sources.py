@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bpflock.config.files import list_directory, read_text
 from bpflock.config.options import ENVIRONMENT_PREFIX, OPTIONS, Kind, Option, Reach, find_option, lock_options
-from bpflock.errors import UsageError, nearest
+from bpflock.errors import UsageError, explained, nearest
 from bpflock.locks import LOCKS
 
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ class Given:
     def check(self) -> None:
         try:
             self.option.check(self.word)
-        except UsageError as error:
-            raise UsageError(f"{self.where}: {error.message}", hint=error.hint) from None
+        except Exception as error:  # a word may be anything
+            found = explained(error)
+            raise UsageError(f"{self.where}: {found.message}", hint=found.hint) from None
 
 
 # What one source sets, by the option's name.

@@ -16,6 +16,7 @@ from bpflock.errors import UsageError, nearest
 
 # Deeper than any known key. PyYAML recurses.
 _DEEPEST = 16
+_LONGEST = 200  # characters of an error's text
 
 _TAG = "tag:yaml.org,2002:"
 _NULL = f"{_TAG}null"
@@ -115,6 +116,7 @@ class Item:
 
 def parse_yaml(path: Path, text: str) -> Item | None:
     """The one document in the text of a file, None if there is nothing in it. Raises UsageError."""
+    loader = None
     try:
         loader = _Loader(text)
         try:
@@ -132,6 +134,11 @@ def parse_yaml(path: Path, text: str) -> Item | None:
             raise UsageError(f"{place}: {problem}") from None
         problem = problem.removeprefix("but ")
         raise UsageError(f"{place}: broken YAML: {problem}", hint=_hint(problem)) from None
+    except Exception as error:
+        # What PyYAML itself does not expect: an escape of no character, a version of thousands of digits, and so on.
+        reason = (str(error) or type(error).__name__)[:_LONGEST]
+        line = loader.line + 1 if loader else 1
+        raise UsageError(f"{path}:{line}: broken YAML: {' '.join(reason.split())}") from None
     # An empty document is a scalar of nothing.
     if node is None or (node.tag == _NULL and not node.value):
         return None

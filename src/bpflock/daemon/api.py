@@ -30,7 +30,7 @@ from urllib.parse import parse_qsl, urlsplit
 from bpflock import __version__
 from bpflock.daemon.peer import peer_uid, trusted
 from bpflock.daemon.state import Health, Questions
-from bpflock.errors import BpflockError
+from bpflock.errors import BpflockError, explained
 from bpflock.events.model import Entry, Filter, only
 from bpflock.events.render import Format, Renderer, renderer
 from bpflock.events.stream import Stream
@@ -129,6 +129,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.BAD_REQUEST, {"error": str(error)})
         except BpflockError as error:
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, {"error": str(error)})
+        except OSError:
+            raise  # the client hung up
+        except Exception as error:
+            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": explained(error).message})
 
     def _answer(self, status: HTTPStatus, document: Mapping[str, object]) -> None:
         body = json.dumps(document).encode() + b"\n"

@@ -8,20 +8,21 @@ ring buffer, counters count, and the next daemon adopts all three.
 import select
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from bpflock.config import Config, LogFormat, load
 from bpflock.daemon import peer, plan
 from bpflock.daemon.instance import only_daemon
 from bpflock.daemon.notify import Notifier
-from bpflock.daemon.report import in_force, status_document
+from bpflock.daemon.report import read_report, status_document
 from bpflock.daemon.sessions import SessionKeeper
 from bpflock.daemon.signals import Signals
 from bpflock.daemon.source import EventSource
 from bpflock.daemon.state import Health, Questions
 from bpflock.daemon.summary import Summaries
 from bpflock.daemon.usb import UsbDevices
-from bpflock.errors import BpflockError
+from bpflock.errors import BusyError, explained
 from bpflock.events.model import Level, Notice
 from bpflock.events.render import Format
 from bpflock.events.sinks import Writer, renderer_for
@@ -29,7 +30,7 @@ from bpflock.events.stream import Stream
 from bpflock.kernel import pins
 from bpflock.kernel.btf import KernelTypes
 from bpflock.locks import LOCKS
-from bpflock.locks.enforce import Enforcer, LockStatus, Outcome
+from bpflock.locks.enforce import Enforcer, LockStatus, Outcome, Survey
 from bpflock.locks.model import Lock
 from bpflock.locks.usblock import USBLOCK
 
@@ -38,6 +39,11 @@ _STDOUT = 1
 _LOOK = 0.2
 _SUMMARY = 10.0
 _CANARY = 60.0
+# How long one turn of the main loop waits for another process, and how long that may go on before it is a problem.
+_PATIENCE = 1.0
+_BUSY = 10.0
+_LONGEST = 600  # characters of an error, which may quote anything
+_STOPPING = 3.0  # how long each last step may wait
 
 
 def run(config: Config) -> int:
@@ -49,6 +55,9 @@ def run(config: Config) -> int:
         try:
             progress = (lambda text: stream.publish([Notice(text)])) if config.debug else None
             with Enforcer(progress, config.event_buffer) as enforcer:
+                enforcer.wait = pins.Wait(
+                    tell=lambda text: stream.publish([Notice(text, Level.WARNING)]), cancelled=lambda: signals.stop
+                )
                 daemon = _Daemon(config, enforcer, stream, signals)
                 daemon.start()
                 daemon.serve()
@@ -58,8 +67,10 @@ def run(config: Config) -> int:
     return 0
 
 
-def _explain(error: BpflockError) -> str:
-    return f"{error.message} ({error.hint})" if error.hint else error.message
+def _explain(error: Exception) -> str:
+    found = explained(error)
+    message = found.message[:_LONGEST]
+    return f"{message} ({found.hint})" if found.hint else message
 
 
 class _Every:
@@ -92,6 +103,8 @@ class _Daemon:
         # What we enforced, and what of it somebody else has removed since.
         self._enforced: dict[str, LockStatus] = {}
         self._removed: set[str] = set()
+        self._broken: dict[str, str] = {}
+        self._busy_since: float | None = None
         self._summaries = Summaries(())
         self._sessions = SessionKeeper(enforcer, self._tell, signals.wake)
         # Before the locks: no device is plugged in between and missed.
@@ -99,6 +112,23 @@ class _Daemon:
 
     def _tell(self, text: str, level: Level = Level.INFO, lock: Lock | None = None) -> None:
         self._stream.publish([Notice(text, level, lock.name if lock else "")])
+
+    def _attempt(self, about: str, step: Callable[[], object]) -> None:
+        """A step of the main loop, which no exception passes: whatever it is, it is told once, /v1/healthz tells it as
+        long as it lasts, and the other steps go on. That somebody holds the lock is a problem only after a while."""
+        problem = None
+        try:
+            step()
+        except BusyError as error:
+            now = time.monotonic()
+            self._busy_since = self._busy_since or now
+            if now - self._busy_since > _BUSY and self._health.report("lock", error.message):
+                self._tell(_explain(error), Level.ERROR)
+            return
+        except Exception as error:
+            problem = _explain(error)
+        if self._health.report(about, problem) and problem:
+            self._tell(problem, Level.ERROR)
 
     # Start
 
@@ -110,6 +140,7 @@ class _Daemon:
             self._take(step, loaded.get(step.lock.name))
         self._load_policies(self._config)
         self._remember()
+        self._compare(self._enforcer.survey())
         self._summaries = Summaries(self._enforced.values())
         self._health.report("start", None)
         self._tell(f"{self._headline()} after {time.monotonic() - started:.2f} s")
@@ -159,7 +190,7 @@ class _Daemon:
             self._health.report(f"{name} in the kernel", None)
 
     def _headline(self) -> str:
-        names = [name for name in self._enforced if name not in self._removed]
+        names = [name for name in self._enforced if name not in self._removed and name not in self._broken]
         return f"enforcing {', '.join(names)}" if names else "enforcing nothing"
 
     def _listen(self) -> None:
@@ -184,28 +215,31 @@ class _Daemon:
         # What was adopted has not been tested yet: soon, but not before the first clients got their answers.
         summary, canary = _Every(_SUMMARY), _Every(_CANARY, first=1)
         watchdog = _Every(self._notifier.watchdog / 2) if self._notifier.watchdog else None
+        patient = self._enforcer.wait
         while not self._signals.stop:
-            self._wait()
+            self._enforcer.wait = replace(patient, seconds=_PATIENCE, tell=None)
+            self._attempt("waiting for events", self._wait)
             self._health.beat()
-            try:
-                self._drain()
-                self._decide_on_usb()
-                self._keep_sessions()
-                if self._signals.reload:
-                    self._signals.reload = False
-                    self._reload()
-                if summary.due():
-                    self._summarise()
-                if canary.due():
-                    self._test_canaries()
-            except BpflockError as error:
-                self._tell(_explain(error), Level.ERROR)
-            self._questions.answer(lambda: status_document(self._enforcer.status(), *in_force(self._enforcer)))
+            self._attempt("reading events", self._drain)
+            self._attempt("USB", self._decide_on_usb)
+            self._attempt("writing sessions", self._keep_sessions)
+            if self._signals.reload:
+                self._signals.reload = False
+                self._enforcer.wait = patient
+                self._attempt("reload", self._reload)
+                self._enforcer.wait = replace(patient, seconds=_PATIENCE, tell=None)
+            if summary.due() or self._busy_since is not None:
+                self._attempt("status", self._summarise)
+            if canary.due():
+                self._attempt("canaries", self._test_canaries)
+            self._questions.answer(lambda: status_document(read_report(self._enforcer)))
             if watchdog and watchdog.due():
                 self._notifier.send(WATCHDOG=1)
 
     def _wait(self) -> None:
         """Until it is time to look, or something happens that cannot wait: a ring that fills up is one."""
+        if self._health.has("waiting for events"):
+            time.sleep(_LOOK)  # nothing else would keep the loop from spinning
         poller = select.poll()
         poller.register(self._signals.fileno(), select.POLLIN)
         ring = self._source.fileno()
@@ -223,7 +257,9 @@ class _Daemon:
         try:
             with self._enforcer.exclusive():
                 self._usb.decide(self._enforced[USBLOCK.name].settings)
-        except BpflockError as error:
+        except BusyError:
+            raise
+        except Exception as error:
             problem = _explain(error)
         if self._health.report("USB devices", problem) and problem:
             self._tell(problem, Level.ERROR, USBLOCK)
@@ -232,7 +268,7 @@ class _Daemon:
         problem = None
         try:
             self._sessions.follow(statuses)
-        except BpflockError as error:
+        except Exception as error:
             problem = _explain(error)
         if self._health.report("sessions", problem) and problem:
             self._tell(problem, Level.ERROR)
@@ -240,7 +276,9 @@ class _Daemon:
     def _keep_sessions(self) -> None:
         try:
             problem = self._sessions.keep()
-        except BpflockError as error:
+        except BusyError:
+            raise
+        except Exception as error:
             problem = _explain(error)
         if self._health.report("logind", problem):
             self._tell(problem or "systemd-logind answers", Level.WARNING if problem else Level.INFO)
@@ -253,16 +291,25 @@ class _Daemon:
             self._tell("events could not be read: another version of bpflock wrote them", Level.ERROR)
 
     def _summarise(self) -> None:
-        statuses = self._enforcer.status()
-        self._stream.publish(self._summaries.since_last(statuses))
-        self._compare(statuses)
+        survey = self._enforcer.survey()
+        self._busy_since = None
+        if self._health.report("lock", None):
+            self._tell("nobody holds the lock of the pins any more")
+        self._stream.publish(self._summaries.since_last(survey.locks))
+        self._compare(survey)
         if not self._signals.stop:
-            self._follow_sessions(statuses)
+            self._follow_sessions(survey.locks)
 
-    def _compare(self, statuses: Iterable[LockStatus]) -> None:
-        """Tell if somebody else removed or changed a lock: it is theirs to do, but must not go unnoticed."""
-        found = {status.lock.name: status for status in statuses}
-        self._removed = {name for name in self._enforced if name not in found}
+    def _compare(self, survey: Survey) -> None:
+        """Tell if somebody else removed, changed or damaged a lock: it is theirs to do, but must not go unnoticed."""
+        found = {status.lock.name: status for status in survey.locks}
+        self._broken = {broken.name: broken.problem for broken in survey.broken}
+        self._removed = {name for name in self._enforced if name not in found and name not in self._broken}
+        for name in (pins.GUARD, *LOCKS):
+            problem = f"the pins of {name} are damaged: {self._broken[name]}" if name in self._broken else None
+            if self._health.report(f"pins of {name}", problem):
+                told = f"{problem}; SIGHUP loads it again" if problem else "its pins are whole again"
+                self._tell(told, Level.ERROR if problem else Level.INFO, LOCKS.get(name))
         unguarded = bool(found) and not pins.exists(pins.GUARD)
         problem = (
             "the guard was removed by somebody else: kernel.ftrace_enabled=0 ends all locks" if unguarded else None
@@ -271,6 +318,8 @@ class _Daemon:
             self._tell(f"{problem}; SIGHUP loads it again", Level.ERROR)
         for name, expected in self._enforced.items():
             problem = None
+            if name in self._broken:
+                continue
             if name in self._removed:
                 problem = "was removed by somebody else"
             elif found[name].settings != expected.settings:
@@ -286,20 +335,34 @@ class _Daemon:
         if not pins.exists(pins.GUARD):
             return  # it makes the canaries; _compare() tells that it is gone
         for name in (pins.GUARD, *self._enforced):
-            if not pins.exists(name):
-                continue  # _compare() tells of it
-            try:
-                with self._enforcer.exclusive():
-                    self._enforcer.canary(name)
-                problem = None
-            except BpflockError as error:
-                problem = _explain(error)
-            news = self._health.report(f"canary of {name}", problem)
-            # A lock without effect is told again at each test, not only once.
-            if problem:
-                self._tell(f"NOT ENFORCED: {problem}", Level.ERROR, LOCKS.get(name))
-            elif news:
-                self._tell("enforced again: the canary was denied", lock=LOCKS.get(name))
+            if pins.exists(name):  # or _compare() tells of it
+                self._test_canary(name, self._test_lock)
+        if pins.exists(pins.POLICY):
+            self._test_canary(pins.POLICY, self._test_policies)
+
+    def _test_lock(self, name: str) -> None:
+        with self._enforcer.exclusive():
+            self._enforcer.canary(name)
+
+    def _test_policies(self, _name: str) -> None:
+        from bpflock.confine.engine import Engine
+
+        Engine(self._enforcer).test()
+
+    def _test_canary(self, name: str, test: Callable[[str], None]) -> None:
+        problem = None
+        try:
+            test(name)
+        except BusyError:
+            raise
+        except Exception as error:
+            problem = _explain(error)
+        news = self._health.report(f"canary of {name}", problem)
+        # A lock without effect is told again at each test, not only once.
+        if problem:
+            self._tell(f"NOT ENFORCED: {problem}", Level.ERROR, LOCKS.get(name))
+        elif news:
+            self._tell("enforced again: the canary was denied", lock=LOCKS.get(name))
 
     # Reload
 
@@ -307,7 +370,7 @@ class _Daemon:
         self._notifier.reloading()
         try:
             config = load(self._config.flags)
-        except BpflockError as error:
+        except Exception as error:
             self._tell(f"the configuration was not reloaded, nothing changed: {_explain(error)}", Level.ERROR)
         else:
             self._apply(config)
@@ -316,23 +379,26 @@ class _Daemon:
     def _apply(self, config: Config) -> None:
         for text in config.notes:
             self._tell(text, Level.WARNING)
-        loaded = {status.lock.name: status for status in self._enforcer.status()}
+        survey = self._enforcer.survey()
+        loaded = {status.lock.name: status for status in survey.locks}
         failed = []
-        for step in plan.at_reload(config, self._config, loaded):
+        steps = plan.at_reload(config, self._config, loaded)
+        steps += self._repairs(config, {broken.name for broken in survey.broken} - {step.lock.name for step in steps})
+        for step in steps:
             try:
                 self._take(step, loaded.get(step.lock.name))
                 problem = None
-            except BpflockError as error:
+            except Exception as error:
                 failed.append(step.lock.name)
-                problem = f"{step.lock.name} could not be changed: {error.message}"
+                problem = f"{step.lock.name} could not be changed: {explained(error).message}"
                 self._tell(f"not changed: {_explain(error)}", Level.ERROR, step.lock)
             self._health.report(f"reload of {step.lock.name}", problem)
         try:
             self._load_policies(config)
             problem = None
-        except BpflockError as error:
+        except Exception as error:
             failed.append("the policies")
-            problem = f"the policies were not changed: {error.message}"
+            problem = f"the policies were not changed: {explained(error).message}"
             self._tell(f"the policies were not changed: {_explain(error)}", Level.ERROR)
         self._health.report("reload of the policies", problem)
         fixed = [
@@ -345,22 +411,34 @@ class _Daemon:
             self._tell(f"{names}: takes effect at the next start", Level.WARNING)
         self._config = config
         self._remember()
+        self._compare(self._enforcer.survey())
         self._usb.reconsider()
         but = f", but not for {', '.join(failed)}" if failed else ""
         self._tell(f"the configuration was reloaded{but}")
         self._test_canaries()
 
+    def _repairs(self, config: Config, broken: set[str]) -> list[plan.Step]:
+        """For damaged locks that nothing is configured for: what they were, as far as we know it."""
+        steps = []
+        for name in broken & set(LOCKS):
+            known, wanted = self._enforced.get(name), config.locks[name]
+            settings, origins = (known.settings, known.origins) if known else (wanted.settings, wanted.origins)
+            steps.append(plan.Step(LOCKS[name], plan.Action.APPLY, settings, origins))
+        return steps
+
     # Stop
 
     def stop(self) -> None:
         self._notifier.send(STOPPING=1, STATUS="stopping")
-        self._sessions.close()
-        self._drain()
-        self._summarise()
+        # Whoever holds the lock keeps us from counting, not from ending.
+        self._enforcer.wait = pins.Wait(_STOPPING)
+        self._attempt("sessions", self._sessions.close)
+        self._attempt("reading events", self._drain)
+        self._attempt("status", self._summarise)
         if self._config.remove_bpf_programs:
-            for status in self._enforcer.status():
-                self._enforcer.remove(status.lock)
-                self._tell("removed", lock=status.lock)
+            for lock in LOCKS.values():
+                if self._enforcer.remove(lock):
+                    self._tell("removed", lock=lock)
             if pins.exists(pins.POLICY):
                 from bpflock.confine.engine import Engine
 

@@ -1,18 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """The status for programs, as `bpflock status --json` prints it."""
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bpflock.errors import explained
 from bpflock.kernel import pins
-from bpflock.locks.enforce import Enforcer, LockStatus
+from bpflock.locks.enforce import Broken, Enforcer, LockStatus
 
 if TYPE_CHECKING:
     from bpflock.confine.policies import InForce
     from bpflock.confine.services import Service
 
 
-def in_force(enforcer: Enforcer) -> "tuple[list[InForce], list[Service]]":
+@dataclass(frozen=True)
+class Report:
+    """All that is enforced, and what of it is damaged: locks, the guard, the policies."""
+
+    locks: tuple[LockStatus, ...] = ()
+    profiles: "tuple[InForce, ...]" = ()
+    uncovered: "tuple[Service, ...]" = ()
+    broken: tuple[Broken, ...] = ()
+
+
+def read_report(enforcer: Enforcer) -> Report:
+    """Raises BpflockError if nothing can be read at all. What is damaged keeps nothing else from being told."""
+    survey = enforcer.survey()
+    try:
+        profiles, uncovered = _in_force(enforcer)
+    except Exception as error:
+        damaged = Broken("policies", explained(error).message)
+        return Report(survey.locks, broken=(*survey.broken, damaged))
+    return Report(survey.locks, tuple(profiles), tuple(uncovered), survey.broken)
+
+
+def _in_force(enforcer: Enforcer) -> "tuple[list[InForce], list[Service]]":
     """The profiles of the policy engine, and the services that none of them is for; neither if there is no policy."""
     if not pins.exists(pins.POLICY):
         return [], []
@@ -24,16 +46,17 @@ def in_force(enforcer: Enforcer) -> "tuple[list[InForce], list[Service]]":
     return policies.status(), policies.uncovered()
 
 
-def status_document(
-    statuses: Iterable[LockStatus], profiles: "Iterable[InForce]" = (), uncovered: "Iterable[Service]" = ()
-) -> dict[str, object]:
+def status_document(report: Report) -> dict[str, object]:
+    """`broken` is there only if something is."""
+    broken = {found.name: found.problem for found in report.broken}
     return {
-        "locks": [_lock(status) for status in statuses],
-        "policies": [profile_document(found) for found in profiles],
+        "locks": [_lock(status) for status in report.locks],
+        "policies": [profile_document(found) for found in report.profiles],
         "uncovered": [
             {"executable": service.executable, "process": service.process, "addresses": list(service.addresses)}
-            for service in uncovered
+            for service in report.uncovered
         ],
+        **({"broken": broken} if broken else {}),
     }
 
 

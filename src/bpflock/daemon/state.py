@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from bpflock.errors import BpflockError
+from bpflock.errors import BpflockError, explained
 
 # The main loop turns several times a second; a canary or a reload on a slow machine takes a while.
 _STALLED = 30.0
@@ -33,6 +33,11 @@ class Health:
             if problem is not None:
                 self._problems[about] = problem
             return before != problem
+
+    def has(self, about: str) -> bool:
+        """Whether there is a problem about it."""
+        with self._lock:
+            return about in self._problems
 
     def problems(self) -> list[str]:
         """Empty if all is enforced and every canary was denied."""
@@ -72,7 +77,7 @@ class Questions:
         result: _Answer
         try:
             result = read()
-        except BpflockError as error:
-            result = error
+        except Exception as error:
+            result = explained(error)
         for answers in waiting:
             answers.put(result)

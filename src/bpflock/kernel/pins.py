@@ -19,11 +19,13 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from bpflock.errors import BpflockError
+from bpflock.errors import BpflockError, BusyError
 from bpflock.kernel import host
 from bpflock.kernel.bpf import program_exists, program_of_link
+from bpflock.kernel.holder import holder_of
 
 BPFFS = Path("/sys/fs/bpf")
 ROOT = BPFFS / "bpflock"
@@ -47,6 +49,7 @@ _ORIGINS = "origins"
 _PARAMETERS = "parameters"
 _NEW, _OLD = "new-", "old-"  # bpffs allows no dots in names
 _DETACH_SECONDS = 30
+_TELL_SECONDS = 2
 
 
 def directory(name: str) -> Path:
@@ -70,11 +73,20 @@ def prepare() -> None:
         raise BpflockError(f"{ROOT} is not root's alone", hint=f"chown root {ROOT}; chmod 0700 {ROOT}")
 
 
+@dataclass(frozen=True)
+class Wait:
+    """How to wait for others. `tell` hears who it is, after a while; once `cancelled` says so, nobody waits longer."""
+
+    seconds: float = 120  # loading a large policy takes a slow machine a minute
+    tell: Callable[[str], None] | None = None
+    cancelled: Callable[[], bool] = lambda: False
+
+
 @contextlib.contextmanager
-def exclusive(progress: Callable[[str], None] | None = None) -> Iterator[None]:
+def exclusive(wait: Wait | None = None) -> Iterator[None]:
     """One process at a time changes what is pinned. Makes the root directory, removes it when it is empty again, and
-    repairs what a crash left."""
-    fd = _open_locked(progress)
+    repairs what a crash left. Raises BusyError if another process does not finish."""
+    fd = _open_locked(wait or Wait())
     try:
         _recover()
         yield
@@ -84,7 +96,7 @@ def exclusive(progress: Callable[[str], None] | None = None) -> Iterator[None]:
         os.close(fd)
 
 
-def _open_locked(progress: Callable[[str], None] | None) -> int:
+def _open_locked(wait: Wait) -> int:
     """A descriptor of the root directory that holds the lock on it."""
     started, told = time.monotonic(), False
     while True:
@@ -94,10 +106,18 @@ def _open_locked(progress: Callable[[str], None] | None) -> int:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(fd), ROOT.stat()):  # or its last holder has removed it
                 return fd
-        os.close(fd)
-        if progress and not told and time.monotonic() - started > 2:
-            progress("waiting for another bpflock command to finish")
-            told = True
+        waited = time.monotonic() - started
+        try:
+            if wait.cancelled() or waited > wait.seconds:
+                raise BusyError(
+                    f"{holder_of(fd)} holds the lock of {ROOT}, and did not let go within {waited:.0f} s",
+                    hint="nothing was changed: wait for that process, or end it",
+                )
+            if wait.tell and not told and waited > _TELL_SECONDS:
+                wait.tell(f"waiting for {holder_of(fd)}, which holds the lock of {ROOT}")
+                told = True
+        finally:
+            os.close(fd)
         time.sleep(0.02)
 
 

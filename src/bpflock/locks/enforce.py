@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bpflock.errors import BpflockError, UnsupportedError, UsageError
+from bpflock.errors import BpflockError, UnsupportedError, UsageError, explained
 from bpflock.kernel import canary, host, own, pins, usb
-from bpflock.kernel.bpf import Map, Object, misses_of_link
+from bpflock.kernel.bpf import Map, Object, maps_of_program, misses_of_link, program_of_link
 from bpflock.kernel.btf import ObjectTypes
 from bpflock.kernel.ring import Ring
 from bpflock.locks import LOCKS
@@ -26,6 +26,8 @@ _ALL_BITS = (1 << _OPS) - 1
 _COUNTERS_SECTION = ".data.counters"
 _CPUS_MAX = 1024  # with counters of their own: the kernel takes values of 4 MB at most
 CONFIG_SECTION = ".rodata.config"  # of bpf/common.bpf.h; begins with struct bpflock_config
+_DOOR = "lsm/task_prctl"  # of the guard
+_EVENTS, _SHARED = "bpflock_events", "bpflock_shared"
 _FTRACE = Path("/proc/sys/kernel/ftrace_enabled")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 
@@ -62,6 +64,22 @@ class LockStatus:
     hooks: tuple[str, ...]
     counters: tuple[Counter, ...]
     missed: int = 0
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A lock whose pins are damaged: what it enforces and counts cannot be told. Loading it again repairs it."""
+
+    name: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All that is pinned. `broken` may name the guard, too."""
+
+    locks: tuple[LockStatus, ...] = ()
+    broken: tuple[Broken, ...] = ()
 
 
 def cpu_mask() -> int:
@@ -105,13 +123,20 @@ def _selectors(lock: Lock, settings: Settings) -> dict[str, object]:
 class Enforcer:
     """The locks in the kernel. Every method finishes what it does before it returns: nothing is half applied.
 
-    `progress` is told of what takes long; `event_buffer` is the size in bytes of the ring buffer, if it is not there
-    yet. Methods raise BpflockError.
+    `progress` is told of what takes long, `waiting` of who is waited for; `event_buffer` is the size in bytes of the
+    ring buffer, if it is not there yet. Methods raise BpflockError.
     """
 
-    def __init__(self, progress: Callable[[str], None] | None = None, event_buffer: int = EVENT_BUFFER) -> None:
+    def __init__(
+        self,
+        progress: Callable[[str], None] | None = None,
+        event_buffer: int = EVENT_BUFFER,
+        waiting: Callable[[str], None] | None = None,
+    ) -> None:
         self._progress = progress
         self._event_buffer = event_buffer
+        # How to wait while another process changes what is pinned.
+        self.wait = pins.Wait(tell=waiting or progress)
         # Which pinned guard is known to be the one that we would load: an inode, and the hooks it is on.
         self._guard: tuple[int, tuple[str, ...]] | None = None
 
@@ -131,7 +156,7 @@ class Enforcer:
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Alone with what is pinned, and let in by the guard if there is one."""
-        with pins.exclusive(self._progress):
+        with pins.exclusive(self.wait):
             self._enter()
             yield
 
@@ -139,9 +164,9 @@ class Enforcer:
         return own.read_key(pins.directory(pins.GUARD) / "key")
 
     def _enter(self) -> None:
-        """Pass the guard's door, if there is a guard."""
+        """Pass the guard's door, if there is a guard. One whose door is gone cannot answer: it is loaded again."""
         key = self._key()
-        if key and not own.enter(key) and pins.hooks(pins.GUARD):
+        if key and not own.enter(key) and _DOOR in pins.hooks(pins.GUARD):
             _require_ftrace()
             raise BpflockError(
                 "the guard does not answer: its program does not run",
@@ -239,7 +264,7 @@ class Enforcer:
 
     def ensure_guard(self) -> None:
         """Load the guard, and pass its door."""
-        if self._guard and self._guard == self._pinned_guard():
+        if self._guard and self._guard == self._pinned_guard() and not self._damage(pins.GUARD):
             return
         self._load(pins.GUARD, Settings(Profile.RESTRICTED), {})
         self._enter()
@@ -317,8 +342,10 @@ class Enforcer:
             program.set_constant(CONFIG_SECTION, "target", target)
 
     def _same(self, program: Object, name: str) -> bool:
-        """Whether what is pinned is what we would load."""
+        """Whether what is pinned is what we would load, and whole."""
         if set(pins.hooks(name)) != {found.hook for found in program.programs if found.used}:
+            return False
+        if self._damage(name):
             return False
         try:
             with Map.open(pins.directory(name) / pins.CONFIG) as pinned:
@@ -399,13 +426,54 @@ class Enforcer:
         canaries = range(_CANARY * layout.size, len(values), _OPS * layout.size)  # one for each CPU
         return sum(struct.unpack_from("=Q", values, start + denied)[0] for start in canaries)
 
+    def _damage(self, name: str) -> str | None:
+        """What is wrong with the pins of a lock or the guard."""
+        programs = {path: program_of_link(path) for path in pins.link_paths(name)}
+        if not programs:
+            return "no program is attached"
+        for path, program in programs.items():
+            if program is None:
+                return f"{path} is not the pin of an attached program"
+        try:
+            if name == pins.GUARD:
+                if self._key() is None:
+                    return f"its key is gone from {pins.directory(name)}"
+                if _DOOR not in pins.hooks(name):
+                    return f"the program on {_DOOR} was taken out"
+            for pin in (pins.CONFIG, pins.COUNTERS):
+                Map.open(pins.directory(name) / pin).close()
+            used = frozenset[int]().union(*(maps_of_program(program) for program in programs.values() if program))
+            for pin in (_SHARED,) if name == pins.GUARD else (_SHARED, _EVENTS):
+                with Map.open(pins.shared(pin)) as pinned:
+                    if used and pinned.id not in used:
+                        return f"it does not use the pinned map {pin}, but one that was removed"
+        except BpflockError as error:
+            return error.message
+        return None
+
     def status(self) -> list[LockStatus]:
-        """The loaded locks, in their usual order."""
+        """The loaded locks that are whole, in their usual order."""
+        return list(self.survey().locks)
+
+    def survey(self) -> Survey:
+        """The loaded locks, in their usual order, and what of them and of the guard is damaged."""
         host.require_root()
         if not pins.ROOT.exists():
-            return []
+            return Survey()
+        locks, broken = [], []
         with self.exclusive():
-            return [self._status(lock) for lock in LOCKS.values() if pins.exists(lock.name)]
+            if pins.exists(pins.GUARD) and (problem := self._damage(pins.GUARD)):
+                broken.append(Broken(pins.GUARD, problem))
+            for lock in LOCKS.values():
+                if not pins.exists(lock.name):
+                    continue
+                try:
+                    if problem := self._damage(lock.name):
+                        raise BpflockError(problem)
+                    locks.append(self._status(lock))
+                except Exception as error:  # whatever it is, the other locks are told of
+                    broken.append(Broken(lock.name, explained(error).message))
+        return Survey(tuple(locks), tuple(broken))
 
     def _status(self, lock: Lock) -> LockStatus:
         types = ObjectTypes.load(lock.name)

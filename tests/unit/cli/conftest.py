@@ -12,7 +12,7 @@ import pytest
 
 from bpflock.cli.main import main
 from bpflock.errors import BpflockError
-from bpflock.locks.enforce import LockStatus, Outcome
+from bpflock.locks.enforce import Broken, LockStatus, Outcome, Survey
 from bpflock.locks.model import Lock, Settings
 
 
@@ -24,11 +24,14 @@ class FakeEnforcer:
     removed: list[str] = field(default_factory=list)
     loaded: set[str] = field(default_factory=set)
     statuses: list[LockStatus] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
     outcome: Outcome = Outcome.LOADED
     error: BaseException | None = None
     event_buffer: int = 0
 
-    def __call__(self, progress: Callable[[str], None] | None = None, event_buffer: int = 0) -> Self:
+    def __call__(
+        self, progress: Callable[[str], None] | None = None, event_buffer: int = 0, waiting: object = None
+    ) -> Self:
         self.event_buffer = event_buffer
         return self
 
@@ -52,6 +55,9 @@ class FakeEnforcer:
         if self.error:
             raise self.error
         return self.statuses
+
+    def survey(self) -> Survey:
+        return Survey(tuple(self.status()), tuple(self.broken))
 
 
 @pytest.fixture

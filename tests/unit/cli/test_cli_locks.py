@@ -10,7 +10,7 @@ import pytest
 
 from bpflock.errors import BpflockError
 from bpflock.locks import LOCKS
-from bpflock.locks.enforce import Counter, LockStatus, Outcome
+from bpflock.locks.enforce import Broken, Counter, LockStatus, Outcome
 from bpflock.locks.model import Level, Profile, Settings
 
 from .conftest import FakeEnforcer, Result
@@ -253,6 +253,21 @@ def test_status_json_has_everything(bpflock: Run, enforcer: FakeEnforcer) -> Non
 def test_status_of_nothing(bpflock: Run, enforcer: FakeEnforcer) -> None:
     assert bpflock("status").out == "nothing is enforced\n"
     assert bpflock("status", "--json").json == {"locks": [], "policies": [], "uncovered": []}
+
+
+def test_a_damaged_lock_is_told_beside_the_others(bpflock: Run, enforcer: FakeEnforcer) -> None:
+    enforcer.statuses = [_STATUS]
+    enforcer.broken = [Broken("kmodlock", "cannot open the pinned map\nx"), Broken("guard", "its key is gone")]
+    result = bpflock("status")
+    assert result.status == 1
+    assert "kimglock: " in result.out
+    assert "kmodlock: BROKEN: cannot open the pinned map\\nx" in result.out
+    assert "guard: BROKEN: its key is gone" in result.out
+    assert "the pins are damaged of: kmodlock, guard" in result.err
+    result = bpflock("status", "--json")
+    assert result.status == 1
+    assert result.json["broken"] == {"kmodlock": "cannot open the pinned map\nx", "guard": "its key is gone"}
+    assert [lock["name"] for lock in result.json["locks"]] == ["kimglock"]
 
 
 def test_status_does_not_pass_on_terminal_escapes(bpflock: Run, enforcer: FakeEnforcer) -> None:

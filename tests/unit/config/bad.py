@@ -617,6 +617,20 @@ CASES: tuple[Bad, ...] = (
         {_MAIN: "debug: no\nkimglock-block: perf\n"},
         env={"BPFLOCK_KIMGLOCK_ALLOW": "perf"},
     ),
+    # what PyYAML itself does not expect
+    Bad(
+        "no such character",
+        ("DIR/bpflock.yaml:1: broken YAML: Python int too large",),
+        {_MAIN: 'kimglock-profile: "\\UFFFFFFFF"\n'},
+    ),
+    Bad("surrogate", ("DIR/bpflock.yaml:2: broken YAML: ",), {_MAIN: 'debug: no\nkimglock-profile: "\\UD8000000"\n'}),
+    Bad(
+        "version of many digits",
+        ("DIR/bpflock.yaml:1: broken YAML: ",),
+        {_MAIN: f"%YAML {'9' * 6000}.1\n---\n{{}}\n"},
+    ),
+    Bad("no such character in bpf.d", ("programs.yaml:",), {_PROGRAMS: f'{_HEAD}bpfspec: "\\UFFFFFFFF"\n'}),
+    Bad("huge buffer", ("event-buffer: ",), {_MAIN: f"event-buffer: {'9' * 300}\n"}),
     # command line
     Bad(
         "command line: unknown profile",

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 
-from bpflock.daemon.report import status_document
+from bpflock.daemon.report import Report, status_document
 from bpflock.daemon.summary import Summaries
 from bpflock.locks import LOCKS
-from bpflock.locks.enforce import Counter, LockStatus
+from bpflock.locks.enforce import Broken, Counter, LockStatus
 from bpflock.locks.model import Profile, Settings
 
 
@@ -40,7 +40,7 @@ def test_counters_that_begin_again_are_told_from_zero() -> None:
 
 
 def test_the_document_for_programs() -> None:
-    assert json.loads(json.dumps(status_document([status("kimglock", limited("msr", 3))]))) == {
+    assert json.loads(json.dumps(status_document(Report((status("kimglock", limited("msr", 3)),))))) == {
         "locks": [
             {
                 "name": "kimglock",
@@ -56,3 +56,8 @@ def test_the_document_for_programs() -> None:
         "policies": [],
         "uncovered": [],
     }
+
+
+def test_what_is_damaged_is_in_it() -> None:
+    found = status_document(Report(broken=(Broken("kimglock", "no program is attached"),)))
+    assert found == {"locks": [], "policies": [], "broken": {"kimglock": "no program is attached"}}

@@ -4,7 +4,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from bpflock.errors import BpflockError, UsageError
+from bpflock.errors import BpflockError, UsageError, explained
 from bpflock.policy.bpfbox.diagnostics import Diagnostic, PolicyError
 from bpflock.policy.bpfbox.lower import Lowering, read
 from bpflock.policy.model import PolicySet, Profile
@@ -42,8 +42,10 @@ def load(paths: Iterable[Path]) -> PolicySet:
         except PolicyError as error:
             diagnostics += error.diagnostics
             continue
-        except BpflockError as error:
-            raise UsageError(error.message, hint=error.hint) from None
+        except Exception as error:  # a file may hold anything
+            named = isinstance(error, BpflockError)
+            message = explained(error).message
+            raise UsageError(message if named else f"{path}: {message}", hint=explained(error).hint) from None
         known = {profile.executable: profile for profile in profiles}
         for profile in found:
             if profile.executable in known:

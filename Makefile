@@ -27,7 +27,7 @@ LSM := /sys/kernel/security/lsm
 # The kernel that was asked for, or nothing.
 CHOSEN = $(if $(filter command environment,$(firstword $(origin KERNEL))),--kernel $(KERNEL))
 
-.PHONY: help build run test lint unit fuzz kernel-test image-test redteam bench man container wheel deb clean
+.PHONY: help build run test lint unit fuzz kernel-test image-test redteam mutants bench man container wheel deb clean
 
 help: ## list the targets
 	@sed -En 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -120,6 +120,9 @@ redteam: build ## attacks on confined programs, as a table; JSON=1 for JSON
 fuzz: build ## look for inputs that break something, for FUZZ_SECONDS each
 	@scripts/setup vm test
 	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --kernel $(KERNEL) $(if $(SEED),--seed $(SEED)) $(TARGETS)
+
+mutants: build ## faults that a test must notice, one at a time; KERNEL=6.1: those whose tests need a kernel
+	@$(if $(CHOSEN),scripts/setup vm test &&) $(BIN)/python -m tests.mutants $(CHOSEN) $(TESTS)
 
 bench: build ## what the hooks cost, in instructions
 	@scripts/setup vm bench

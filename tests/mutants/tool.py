@@ -100,7 +100,8 @@ def _faults(path: Path) -> Iterator[_Fault]:
             sign = _OPERATORS[type(node.op)]
             yield _Fault(node, f"(({ast.unparse(node.left)}) {sign} ({ast.unparse(node.right)}))")
         elif isinstance(node, ast.If | ast.IfExp):
-            yield _Fault(node.test, f"(not ({ast.unparse(node.test)}))")
+            if not isinstance(node.test, ast.UnaryOp):  # that is above
+                yield _Fault(node.test, f"(not ({ast.unparse(node.test)}))")
         elif isinstance(node, ast.Return) and node.value is not None and _is_plain(node.value):
             yield _Fault(node.value, f"(not ({ast.unparse(node.value)}))")
 

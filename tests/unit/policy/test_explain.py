@@ -141,6 +141,25 @@ def test_a_rule_for_a_part_of_the_access_does_not_allow_it(operation: str, path:
     assert near in text
 
 
+def test_only_the_rules_that_are_about_the_access_are_named() -> None:
+    policy = PolicySet(
+        parse(
+            '#![profile "/usr/bin/x"]\n#[audit] fs("/a", read)\n#[audit] fs("/a", write)\nfs("/a", write)\n', "q.bpfbox"
+        )
+    )
+    text = explain(parse_event(event("read", "/a", "audit (policy)")), policy)
+    assert [line for line in text.splitlines() if line.startswith("by: ")] == [
+        'by: q.bpfbox:2:10: #[audit] fs("/a", read)'
+    ]
+
+
+def test_consequences_are_those_of_the_right() -> None:
+    """Adding to a file is not replacing it."""
+    text = explain(parse_event(event("append", "/srv/log")), _POLICY)
+    assert "add to it" in text and "replace its content" not in text
+    assert "replace its content" in explain(parse_event(event("write", "/srv/log")), _POLICY)
+
+
 def test_a_part_of_the_access_that_the_rule_has_is_allowed() -> None:
     """What a rule gives includes looking at the file."""
     assert "this policy allows it: p.bpfbox:2:1" in explain(parse_event(event("read|getattr", "/etc/passwd")), _POLICY)

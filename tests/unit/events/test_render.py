@@ -246,3 +246,23 @@ def test_renderer_by_format(denial: Event) -> None:
     assert renderer(Format.JSON, colour=True)(denial) == json_line(denial)
     assert "\x1b" not in renderer(Format.TEXT)(denial)
     assert "\x1b[1;31mDENIED" in renderer(Format.TEXT, colour=True)(denial)
+
+
+def test_a_message_names_its_lock() -> None:
+    assert plain(Notice("removed", bpfprog="kimglock")).endswith(" kimglock: removed")
+    assert plain(Notice("removed")).endswith(" removed") and ": removed" not in plain(Notice("removed"))
+
+
+def test_the_path_that_was_called(denial: Event) -> None:
+    event = replace(denial, filename=b"memfd:a b", called=b"/proc/self/fd/3")
+    assert " filename=memfd:a%20b path=/proc/self/fd/3 retval=-1 " in logfmt(event)
+    assert json.loads(json_line(event))["path"] == "/proc/self/fd/3"
+    assert " memfd:a%20b (as /proc/self/fd/3): " in plain(event)
+    assert " (as " not in plain(replace(event, called=b"memfd:a b"))
+
+
+def test_an_exec_that_failed(execution: Event) -> None:
+    event = replace(execution, retval=-13)
+    assert " retval=-13" in logfmt(event) and "reason=" not in logfmt(event)
+    assert " failed execsnoop " in plain(event) and ": EACCES " in plain(event)
+    assert " exec   execsnoop " in plain(execution)

@@ -158,6 +158,7 @@ def test_consequences_are_those_of_the_right() -> None:
     text = explain(parse_event(event("append", "/srv/log")), _POLICY)
     assert "add to it" in text and "replace its content" not in text
     assert "replace its content" in explain(parse_event(event("write", "/srv/log")), _POLICY)
+    assert "add to it" not in explain(parse_event(event("read", "/srv/log")), _POLICY)
 
 
 def test_a_part_of_the_access_that_the_rule_has_is_allowed() -> None:

@@ -183,3 +183,19 @@ def test_vocabulary_of_the_compiled_objects() -> None:
     kind = Vocabulary.load({"kmodlock": {0: "load_module"}}).kind(2, 3, 0, 18, -1)
     assert (kind.bpfprog, kind.event, kind.operation) == ("kmodlock", "lsm_kernel_read_file", "loading module")
     assert (kind.reason, kind.denied) == ("denied (blocked)", True)
+
+
+def test_the_file_and_the_path_that_was_called(layout: StructLayout, vocabulary: Vocabulary, record: Record) -> None:
+    """Two names, and what the kernel calls a file that lies in memory."""
+    operations = {"filelesslock": {0: "memfd", 1: "shm"}}
+    decoder = Decoder(layout, replace(vocabulary, locks={3: "filelesslock"}, operations=operations))
+
+    def names(op: int, path: bytes) -> tuple[bytes | None, bytes | None]:
+        [event] = decoder.decode(record(lock=3, type=1, reason=16, op=op, path=path, room=256))
+        return event.filename, event.called
+
+    assert names(0, b"/memfd:a (deleted) (deleted)\0/proc/self/fd/3") == (b"memfd:a (deleted)", b"/proc/self/fd/3")
+    assert names(0, b"/SYSV00000000 (deleted)\0x") == (b"SYSV00000000", b"x")
+    assert names(0, b"memfd:mapped") == (b"memfd:mapped", None)
+    assert names(1, b"/dev/shm/a (deleted)\0./a") == (b"/dev/shm/a (deleted)", b"./a")
+    assert names(1, b"/dev/shm/a") == (b"/dev/shm/a", None)

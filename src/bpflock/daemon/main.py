@@ -55,9 +55,6 @@ def run(config: Config) -> int:
         try:
             progress = (lambda text: stream.publish([Notice(text)])) if config.debug else None
             with Enforcer(progress, config.event_buffer) as enforcer:
-                enforcer.wait = pins.Wait(
-                    tell=lambda text: stream.publish([Notice(text, Level.WARNING)]), cancelled=lambda: signals.stop
-                )
                 daemon = _Daemon(config, enforcer, stream, signals)
                 daemon.start()
                 daemon.serve()
@@ -94,6 +91,7 @@ class _Daemon:
     def __init__(self, config: Config, enforcer: Enforcer, stream: Stream, signals: Signals) -> None:
         self._config = config
         self._enforcer = enforcer
+        enforcer.wait = pins.Wait(tell=self._tell_of_wait, cancelled=lambda: signals.stop)
         self._stream = stream
         self._signals = signals
         self._notifier = Notifier()
@@ -129,6 +127,12 @@ class _Daemon:
             problem = _explain(error)
         if self._health.report(about, problem) and problem:
             self._tell(problem, Level.ERROR)
+
+    def _tell_of_wait(self, text: str) -> None:
+        """While a start or a reload waits for somebody, who may never let go."""
+        self._busy_since = self._busy_since or time.monotonic()
+        self._health.report("lock", text)
+        self._tell(text, Level.WARNING)
 
     # Start
 

@@ -89,6 +89,13 @@ def test_who_holds_the_lock_is_told_after_a_while(daemon: _Daemon, monkeypatch: 
     assert notice.text == "process 7 (x) holds the lock (wait)"
 
 
+def test_who_a_reload_waits_for_is_told_at_once(daemon: _Daemon) -> None:
+    daemon._tell_of_wait("waiting for process 7 (x)")
+    assert daemon._health.problems() == ["waiting for process 7 (x)"]
+    (notice,) = _told(daemon)
+    assert (notice.text, notice.level) == ("waiting for process 7 (x)", Level.WARNING)
+
+
 def test_a_long_message_is_cut(daemon: _Daemon) -> None:
     daemon._attempt("x", _raising(BpflockError("9" * 100_000, hint="less")))
     (notice,) = _told(daemon)

@@ -125,7 +125,9 @@ def _is_plain(node: ast.expr) -> bool:
 
 
 def _is_text(node: ast.BinOp) -> bool:
-    """Also annotations, `int | None`."""
+    """Also annotations, `int | None`, and parts of them."""
+    if isinstance(node.left, ast.BinOp) and _is_text(node.left):
+        return True
     parts = (node.left, node.right)
     if any(isinstance(part, ast.Constant) and not isinstance(part.value, int) for part in parts):
         return True

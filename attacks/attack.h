@@ -56,6 +56,8 @@ extern const struct attack terminal_attacks[];
 extern const struct attack process_attacks[];
 extern const struct attack paths_attacks[];
 extern const struct attack hooks_attacks[];
+extern const struct attack rootfs_mounts_attacks[];
+extern const struct attack rootfs_devices_attacks[];
 
 int probe(void); /* see prober.c */
 

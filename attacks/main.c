@@ -14,6 +14,7 @@ static const struct attack *const tables[] = {
 	confine_attacks,  subject_attacks,    process_attacks,
 	way_attacks,	  far_attacks,	      terminal_attacks, paths_attacks,
 	hooks_attacks,
+	rootfs_mounts_attacks, rootfs_devices_attacks,
 };
 #define TABLES (sizeof(tables) / sizeof(tables[0]))
 

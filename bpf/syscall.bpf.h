@@ -124,6 +124,14 @@ static __always_inline u64 second_in(REGISTERS *regs)
 	return regs->si;
 }
 
+/* Of the call that a task is in. */
+static __always_inline u64 fifth_argument(struct task_struct *task)
+{
+	REGISTERS *regs = registers_of(task);
+
+	return is_call_of_32_bits(task) ? (u32)regs->di : regs->r8;
+}
+
 /* False if the number is another call's, in the table that the task uses. */
 static __always_inline bool decode_call(struct task_struct *task, struct call *call)
 {
@@ -270,6 +278,11 @@ static __always_inline u64 first_in(REGISTERS *regs)
 static __always_inline u64 second_in(REGISTERS *regs)
 {
 	return regs->regs[1];
+}
+
+static __always_inline u64 fifth_argument(struct task_struct *task)
+{
+	return registers_of(task)->regs[4];
 }
 
 static __always_inline bool decode_call(struct task_struct *task, struct call *call)

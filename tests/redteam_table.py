@@ -87,11 +87,19 @@ REQUIRED: Mapping[str, str] = {
     "K11": "program in memory for binfmt_misc",
     "K12": "privileged port that the kernel chooses",
     "K14": "files of tracefs that ask for nothing",
+    "K1": "flags of mount(2) and move_mount(2)",
+    "K2": "commands to a drive by its character devices",
+    "K3": "other mappings and tables of device mapper",
+    "K4": "file system that is mounted again, or another one with its number",
+    "K5": "ioctls of a whole file system by an excepted file",
+    "K6": "device that the kernel opens, or is given, for a container",
+    "K7": "root file system, where services of the host may write to it",
 }
 
 # Rows, by identifier and attack, that these kernels cannot do; the kernel's own reason comes with the skip.
 IMPOSSIBLE: Mapping[tuple[str, str], Sequence[str]] = {
     ("R11", "pwritev2"): ("6.1",),  # RWF_NOAPPEND
+    ("K1", "mount beneath another"): ("6.1",),  # MOVE_MOUNT_BENEATH
 }
 
 _OK, _FAILED, _IMPOSSIBLE, _MISSING = "ok", "FAILED", "impossible", "MISSING"

@@ -51,7 +51,9 @@ class RedTeam:
         assert without == WORKED, f"it does not work without bpflock: {without}"
         assert within == expected, f"it ended with {within}, not {expected}; {shown}"
         found = [
-            event for event in events if event.denied and event.event == f"lsm_{hook}" and event.operation == operation
+            event
+            for event in events
+            if event.denied and event.event in (hook, f"lsm_{hook}") and event.operation == operation
         ]
         assert found, f"no denial of {operation} by {hook}; {shown}"
         self.record("hook", hook)

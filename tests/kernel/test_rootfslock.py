@@ -181,6 +181,7 @@ def test_the_command_line_and_its_errors(cli: Cli, place: Path, locks: Locks) ->
     )
     cli("lock", "rootfslock", path, "--rootfslock-except=/tmp").failed(2, "/tmp is on another file system (tmpfs)")
     cli("lock", "rootfslock", path, "--rootfslock-except=var").failed(2, "'var' is not an absolute path")
+    cli("lock", "rootfslock", "--rootfslock-path=/dev/null").failed(2, "/dev/null is neither a file nor a directory")
     cli("lock", "kimglock", path).failed(2, "--rootfslock-path is no option of kimglock")
     assert locks.enforcer.status() == []
 

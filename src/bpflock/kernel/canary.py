@@ -258,6 +258,11 @@ def _move_mount(root: int) -> None:
     syscall(lib.SYS_move_mount, root, empty, root, empty, _MOVE_MOUNT_EMPTY_PATHS)  # onto itself: EINVAL
 
 
+def _mount_new(_: int) -> None:
+    with contextlib.suppress(BpflockError):
+        os.close(mount_detached("ramfs"))  # which no other way uses
+
+
 def _mmap_file() -> None:
     with _memfd(bytes(_PAGE)) as fd:
         address = syscall(lib.SYS_mmap, 0, _PAGE, _PROT_READ | _PROT_EXEC, _MAP_PRIVATE, fd, 0)
@@ -416,6 +421,7 @@ _IN_DIRECTORY: dict[str, Callable[[int], None]] = {
     "lsm/sb_mount": _sb_mount,
     "lsm/sb_remount": _sb_remount,
     "lsm/move_mount": _move_mount,
+    "lsm/sb_set_mnt_opts": _mount_new,
 }
 # What must be executed, by a child that is the canary.
 _PROGRAMS: dict[str, Callable[[], bytes]] = {

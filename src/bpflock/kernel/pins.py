@@ -6,6 +6,7 @@
     NAME/                           one lock, the guard, or the policy engine
         lsm__locked_down ...        its links: removing them ends it
         counters, config            its maps
+        shown                       rootfslock's only: a map of the superblocks that it guards
         parameters -> {...}         the lock's own settings, where it has some (JSON in a symbolic link)
         origins -> {...}            where each setting came from (the same)
         functions/                  the policy engine's only: links of the probes on functions, see confine/functions.py
@@ -43,6 +44,7 @@ SHARED_MAPS = {
 CGROUP_MAPS = ("bpflock_cgroupmap", "bpflock_shared")  # exceptions, and that there are some
 COUNTERS = "counters"
 CONFIG = "config"
+SHOWN = "shown"
 SELECTORS = "selectors"
 USB_BEFORE, USB_BLOCKED = "usb-before", "usb-blocked"  # what usblock has to remember
 _ORIGINS = "origins"

@@ -25,6 +25,7 @@ _OTHER, _CANARY = 62, 63  # bpf/bpflock.h: OP_OTHER, OP_CANARY
 _ALL_BITS = (1 << _OPS) - 1
 _COUNTERS_SECTION = ".data.counters"
 _CPUS_MAX = 1024  # with counters of their own: the kernel takes values of 4 MB at most
+_SHOWN_SECTION = ".data.superblocks"
 CONFIG_SECTION = ".rodata.config"  # of bpf/common.bpf.h; begins with struct bpflock_config
 _DOOR = "lsm/task_prctl"  # of the guard
 _EVENTS, _SHARED = "bpflock_events", "bpflock_shared"
@@ -297,6 +298,10 @@ class Enforcer:
                     own.write_key(stage / "key", key)
                 self.load_with_shared_maps(program, name)
                 self.attach(program, stage)
+                if name != pins.GUARD and (show := LOCKS[name].show):
+                    with program.map(_SHOWN_SECTION) as shown:
+                        show(LOCKS[name].parameter_values(settings), shown)
+                        shown.pin(stage / pins.SHOWN)
                 pins.write_parameters(stage, parameters)
                 if selectors:
                     pins.write_link(stage, pins.SELECTORS, selectors)
@@ -348,6 +353,10 @@ class Enforcer:
         if self._damage(name):
             return False
         try:
+            if name != pins.GUARD and LOCKS[name].show:
+                with Map.open(pins.directory(name) / pins.SHOWN) as shown:
+                    if any(shown.values()[-8:]):
+                        return False
             with Map.open(pins.directory(name) / pins.CONFIG) as pinned:
                 return pinned.values() == program.constants(CONFIG_SECTION)
         except BpflockError:

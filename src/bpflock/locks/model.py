@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a lock is: its profiles, its operations, and how a user's words become both."""
 
+from __future__ import annotations
+
 import enum
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from bpflock.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from bpflock.kernel.bpf import Map
 
 
 class Profile(enum.StrEnum):
@@ -186,6 +192,9 @@ class Lock:
     parameters: tuple[Parameter, ...] = ()
     # What the parameters come to on this machine: fields of `struct NAME_target` in the BPF object.
     resolve: Callable[[Mapping[str, tuple[str, ...]]], Mapping[str, int | bytes]] | None = None
+    # Shows the attached programs what no constant can tell them; it finds in this map what they have kept of it. The
+    # programs change that later, and count it in the last word: then what is pinned is not what would be loaded.
+    show: Callable[[Mapping[str, tuple[str, ...]], Map], None] | None = None
     # The hooks that these parameters make needless: nothing is attached to them.
     needless: Callable[[Mapping[str, tuple[str, ...]]], tuple[str, ...]] = lambda _: ()
     selector: Callable[[str], str | None] | None = None

@@ -1,15 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """rootfslock: changing the root file system. See bpf/rootfslock.bpf.c."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from bpflock.locks.model import REQUESTED_PROFILES, Form, Level, Lock, Operation, Parameter, Profile, Settings
+
+if TYPE_CHECKING:
+    from bpflock.kernel.bpf import Map
 
 
 def _resolve(values: Mapping[str, tuple[str, ...]]) -> Mapping[str, int | bytes]:
     from bpflock.locks.rootfs import resolve  # only who loads the lock needs it
 
     return resolve(values["path"][0], values["except"])
+
+
+def _show(values: Mapping[str, tuple[str, ...]], kept: Map) -> None:
+    from bpflock.locks.rootfs import show
+
+    show(values["path"][0], kept)
+
+
+def _needless(values: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Without block devices beneath it, there is none to open or to command."""
+    return () if _resolve(values)["raws"] else ("cgroup/dev", "lsm/uring_cmd")
 
 
 ROOTFSLOCK = Lock(
@@ -35,4 +52,6 @@ ROOTFSLOCK = Lock(
         ),
     ),
     resolve=_resolve,
+    needless=_needless,
+    show=_show,
 )

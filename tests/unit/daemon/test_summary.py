@@ -60,4 +60,4 @@ def test_the_document_for_programs() -> None:
 
 def test_what_is_damaged_is_in_it() -> None:
     found = status_document(Report(broken=(Broken("kimglock", "no program is attached"),)))
-    assert found == {"locks": [], "policies": [], "broken": {"kimglock": "no program is attached"}}
+    assert found == {"locks": [], "policies": [], "uncovered": [], "broken": {"kimglock": "no program is attached"}}

@@ -189,9 +189,8 @@ def test_who_holds_the_lock_is_named(daemon: Daemon, locks_of: Locks, how: str) 
         finally:
             locks_of.enforcer.wait = before
         if how == "self":
-            wait(lambda: _health()[0] == 503, daemon.output)
-            assert f"process {pid} (" in _health()[1]
-            (line,) = daemon.lines("level=error", f"process {pid} (")
+            wait(lambda: f"process {pid} (" in _health()[1], daemon.output)
+            line = daemon.wait_for("level=error", f"process {pid} (")[0]
             assert "wait for that process, or end it" in line
     wait(lambda: _health()[0] == 200, daemon.output)
 

@@ -828,12 +828,15 @@ static __noinline int decide_device(u32 device)
 	struct task_struct *task = bpf_get_current_task_btf();
 	enum bpflock_reason reason = decide_device_by_profile(task);
 	struct bpflock_counter *counter = counter_of(ROOTFSLOCK_WRITE);
+	char name[32] = {};
 
 	if (config.session && is_for_sessions(ROOTFSLOCK_WRITE, reason) && is_in_session(task))
 		reason = REASON_ALLOW_SESSION;
 	/* What is allowed is counted where a descriptor is opened, if one is. */
 	if (!denies(reason))
 		return 1;
+	BPF_SNPRINTF(name, sizeof(name), "/dev/block/%u:%u", device >> 20, device & 0xfffff);
+	access.name = name;
 	__sync_fetch_and_add(&counter->denied, 1);
 	report(counter, &access, false, reason, -EPERM);
 	return 0;

@@ -454,13 +454,15 @@ def test_commands_to_a_drive(number: int, drive: Drive, redteam: RedTeam) -> Non
 def test_exported_by_configfs(drive: Drive, redteam: RedTeam) -> None:
     """Configfs opens it, for the task that writes to an attribute."""
     within = drive.shell.run(CONTAINER + drive.again)
-    redteam.stopped(
+    event = redteam.stopped(
         without=drive.exported.status,
         within=min(within.status, 1),
         events=drive.locks.events(),
         hook="cgroup_device",
         operation=WRITE,
     )
+    numbers = Path("/sys/block/nvme0n1/dev").read_text().strip()
+    assert event.filename == f"/dev/block/{numbers}".encode()
     _sh(unexport(drive.target, "again"))
     assert drive.shell.run(drive.again).worked
     _sh(unexport(drive.target, "again"))

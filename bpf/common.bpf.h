@@ -41,7 +41,7 @@ static __always_inline struct inode *inode_of(struct dentry *dentry)
 #define EPERM 1
 #define ECANCELED 125
 
-/* What a denied access gives; a lock may have it otherwise. */
+/* What a denied access gives; a lock may have it otherwise for some operations, and says by OTHER_ERROR which that is. */
 #ifndef ERROR_OF
 #define ERROR_OF(op) EPERM
 #endif
@@ -634,6 +634,10 @@ static __always_inline int answer(int result)
 {
 	if (likely(!result))
 		return 0;
+#ifdef OTHER_ERROR
+	if (result == -OTHER_ERROR)
+		return -OTHER_ERROR;
+#endif
 	return result == -ECANCELED ? -ECANCELED : -EPERM;
 }
 

@@ -14,7 +14,8 @@
 #define EPROTONOSUPPORT 93
 
 /* Of a kernel without audit, as programs know it: libaudit goes on, while EPERM ends useradd, su and others. */
-#define ERROR_OF(op) ((op) == NETLOCK_NETLINK_AUDIT ? EPROTONOSUPPORT : EPERM)
+#define OTHER_ERROR EPROTONOSUPPORT
+#define ERROR_OF(op) ((op) == NETLOCK_NETLINK_AUDIT ? OTHER_ERROR : EPERM)
 
 #include "common.bpf.h"
 
@@ -190,7 +191,6 @@ SEC("lsm/socket_create")
 int BPF_PROG(netlock_socket_create, int family, int type, int protocol, int kern, int ret)
 {
 	struct access access = { .lock = LOCK_NETLOCK, .type = EVENT_LSM_SOCKET_CREATE };
-	int result;
 
 	if (ret)
 		return ret;
@@ -208,10 +208,7 @@ int BPF_PROG(netlock_socket_create, int family, int type, int protocol, int kern
 		return 0;
 	/* The kernel has looked at the first two: they are small. */
 	access.object = (u64)(u32)protocol << 32 | (u32)(type << 16 | family);
-	if (likely(passes(bpf_get_current_task_btf(), access.op, access.object)))
-		return 0;
-	result = enforce(&access);
-	return result == -EPERM && access.op == NETLOCK_NETLINK_AUDIT ? -EPROTONOSUPPORT : result;
+	return enforce_often(&access);
 }
 
 SEC("lsm/socket_bind")
@@ -249,10 +246,11 @@ int BPF_PROG(netlock_socket_listen, struct socket *sock, int backlog, int ret)
 	sk = sock->sk;
 	if (!sk)
 		return ignore(LOCK_NETLOCK);
-	object = (u64)sk->__sk_common.skc_family << 32 | (u64)(u16)sock->type << 16 | sk->__sk_common.skc_num;
-	if (unlikely(!(object & 0xffff)) && chooses_privileged(sk))
-		object |= CHOSEN_PRIVILEGED;
+	port = sk->__sk_common.skc_num;
+	object = (u64)sk->__sk_common.skc_family << 32 | (u64)(u16)sock->type << 16 | port;
 	asm volatile("" : "+r"(object)); /* the three of them from here, not from three registers that must be saved */
+	if (unlikely(!port && chooses_privileged(sk)))
+		object |= CHOSEN_PRIVILEGED;
 	access.object = object;
 	/* First the one that is not privileged again: of another kind, the object is another. */
 	if (likely(passes_again(bpf_get_current_task_btf(), NETLOCK_LISTEN, access.object)))

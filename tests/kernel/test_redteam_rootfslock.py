@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from bpflock.locks import LOCKS
+from bpflock.locks.enforce import Outcome
 from bpflock.locks.model import Profile
 
 from .conftest import ATTACK, CONTAINER, HOST, Attacker, Locks
 from .redteam import RedTeam
+from .tools import Cli
 
 WRITE, MOUNT, REMOUNT = "file system write", "mount over", "remount"
 HERE = Path("/tmp/redteam-rootfs")
@@ -158,7 +161,7 @@ def test_loop_on_a_descriptor(attack: str, of: str, ground: Ground, redteam: Red
 
 
 @pytest.mark.redteam("K7", "network namespace that is no service's of the host")
-def test_services_of_the_host(ground: Ground, redteam: RedTeam) -> None:
+def test_services_of_the_host(ground: Ground, redteam: RedTeam, cli: Cli) -> None:
     """As hostnamectl, localectl and fstrim, whose services have one of their own: to files, and to devices."""
     shell, groups = ground.shells["device"], Path("/sys/fs/cgroup")
     service, other = groups / "system.slice/systemd-hostnamed.service", groups / "redteam-rootfs"
@@ -180,7 +183,14 @@ def test_services_of_the_host(ground: Ground, redteam: RedTeam) -> None:
         )
         assert not shell.run(f"{ATTACK} cgroup {other} -- unshare -n sh -c 'exec 9<>{device}'").worked
         assert [event.event for event in ground.locks.events() if event.denied] == ["cgroup_device"]
+        for profile, worked in (("allow", True), ("restricted", False)):
+            cli("cgroup", "set", str(other), profile).check()
+            attempt = shell.run(f"{ATTACK} cgroup {other} -- unshare -n sh -c 'exec 9<>{device}'")
+            assert attempt.worked is worked, (profile, attempt)
+        told = {event.reason for event in ground.locks.events() if event.denied}
+        assert told == {"denied (cgroup restricted)"}, told
     finally:
+        cli("cgroup", "unset", str(other))
         for group in (service, other, service.parent):
             group.rmdir()
 
@@ -212,56 +222,37 @@ def _loop(name: str, size: str) -> Iterator[str]:
 
 @pytest.mark.redteam("K4", "btrfs, mounted again")
 def test_mounted_again(locks: Locks, redteam: RedTeam) -> None:
-    """Another file system has its number then."""
+    """Another file system has its number then, and may have the address of its superblock."""
     locks.unload_all()
     place, other = HERE / "btrfs", HERE / "other"
+    ways = f"{place}/ways"
     with _loop("btrfs.img", "128M") as device:
         for directory in (place, other):
             directory.mkdir(exist_ok=True)
-        _sh(f"modprobe btrfs; mkfs.btrfs -q {device}; mount {device} {place}; touch {place}/file; mkdir {place}/ways")
+        _sh(f"modprobe btrfs; mkfs.btrfs -q {device}; mount {device} {place}; mkdir {ways}")
         shell = Attacker()
         try:
-            without = shell.attack("rootfs_write", CONTAINER, f"{place}/ways")
+            without = shell.attack("rootfs_write", CONTAINER, ways)
             _load(locks, Profile.BASELINE, place)
-            assert shell.attack("rootfs_write", CONTAINER, f"{place}/ways").denied
+            assert shell.attack("rootfs_write", CONTAINER, ways).denied
             assert shell.run(f"umount {place} && mount -t tmpfs none {other} && mount {device} {place}").worked
-            within = shell.attack("rootfs_write", CONTAINER, f"{place}/ways")
+            locks.events()
+            within = shell.attack("rootfs_write", CONTAINER, ways)
             redteam.stopped(
                 without=without.status, within=within.status, events=locks.events(), hook="file_open", operation=WRITE
             )
-            assert shell.run(f"{CONTAINER} sh -c 'echo x >{other}/file'").worked
-            # A superblock of its own is a file system of its own.
-            assert shell.run(f"{CONTAINER} mount -o remount,rw {other}").worked
+            for _ in range(10):
+                change = f"sh -c 'echo x >{other}/file && mount -o remount,rw {other}'"
+                assert shell.run(f"{CONTAINER}{change} && umount {other} && mount -t tmpfs none {other}").worked
+            # What is loaded guards what is there now, but not what it was loaded for.
+            settings = LOCKS["rootfslock"].settings(Profile.BASELINE, (), (), {"path": (str(place),)})
+            assert locks.enforcer.apply(LOCKS["rootfslock"], settings, {}) is Outcome.REPLACED
+            assert locks.enforcer.apply(LOCKS["rootfslock"], settings, {}) is Outcome.ADOPTED
+            assert shell.attack("rootfs_write", CONTAINER, ways).denied
         finally:
             shell.close()
             locks.unload("rootfslock")
             _sh(f"umount {place}; umount {other}")
-
-
-@pytest.mark.redteam("K4", "tmpfs that is gone")
-def test_gone(locks: Locks, redteam: RedTeam) -> None:
-    """What has its number, or its address, is another file system; the lock, loaded again, guards what is there now."""
-    locks.unload_all()
-    place = HERE / "tmpfs"
-    place.mkdir(parents=True, exist_ok=True)
-    _sh(f"mount -t tmpfs none {place}")
-    shell = Attacker()
-    try:
-        without = shell.run(f"touch {place}/file")
-        _load(locks, Profile.RESTRICTED, place)
-        assert not shell.run(f"touch {place}/file").worked
-        for _ in range(10):
-            assert shell.run(f"umount {place}; mount -t tmpfs none {place}; touch {place}/file").worked
-        locks.events()
-        _load(locks, Profile.RESTRICTED, place)
-        within = shell.run(f"touch {place}/file")
-        redteam.stopped(
-            without=without.status, within=within.status, events=locks.events(), hook="file_open", operation=WRITE
-        )
-    finally:
-        shell.close()
-        locks.unload("rootfslock")
-        _sh(f"umount {place}")
 
 
 class Mapped:
@@ -326,41 +317,6 @@ def test_mappings(attack: str, mapped: Mapped, redteam: RedTeam) -> None:
     )
     assert mapped.shell.run(f"{CONTAINER}sh -c 'dmsetup ls && dmsetup table redteam && dmsetup info redteam'").worked
     assert mapped.shell.run(f"{command} && {mapped.remove if attack == 'second' else mapped.clear}").worked
-
-
-@pytest.mark.redteam("K3", "mapping of a partition that holds no mapping yet")
-def test_first_mapping(locks: Locks, redteam: RedTeam) -> None:
-    """The device carries the file system itself, which is not mounted just now: only then may others have it."""
-    locks.unload_all()
-    place = HERE / "plain"
-    with _loop("plain.img", "64M") as device:
-        place.mkdir(exist_ok=True)
-        _sh(f"modprobe dm_mod; mkfs.ext4 -q -E lazy_itable_init=0,nodiscard {device}; mount {device} {place}")
-        shell = Attacker()
-        attack = f"dmsetup --noudevsync --noudevrules create first --table '0 2048 linear {device} 0'"
-        try:
-            _sh(f"umount {place}")
-            without = shell.run(attack)
-            _sh(f"dmsetup --noudevsync remove first; mount {device} {place}")
-            _load(locks, Profile.RESTRICTED, place)
-            assert shell.run(f"umount {place}").worked
-            within = shell.run(attack)
-            redteam.stopped(
-                without=without.status,
-                within=within.status,
-                events=locks.events(),
-                hook="cgroup_device",
-                operation=WRITE,
-            )
-            # Nor is it mounted to be written to; and when it is mounted to be read, it stays so.
-            assert not shell.run(f"mount {device} {place}").worked
-            assert shell.run(f"mount -o ro,noload {device} {place}").worked
-            assert not shell.run(f"mount -o remount,rw {place}").worked
-            assert shell.run(f"umount {place}").worked
-        finally:
-            shell.close()
-            locks.unload("rootfslock")
-            subprocess.run("dmsetup --noudevsync remove first", shell=True, check=False, capture_output=True)
 
 
 COMMANDS = (
@@ -466,3 +422,30 @@ def test_exported_by_configfs(drive: Drive, redteam: RedTeam) -> None:
     _sh(unexport(drive.target, "again"))
     assert drive.shell.run(drive.again).worked
     _sh(unexport(drive.target, "again"))
+
+
+@pytest.mark.redteam("K3", "mapping of a device that is not mounted")
+def test_first_mapping(drive: Drive, redteam: RedTeam) -> None:
+    """The device carries the file system itself: only while it is not mounted may device mapper have it."""
+    shell, place = drive.shell, drive.place
+    create = "dmsetup --noudevsync --noudevrules create first --table '0 2048 linear /dev/nvme0n1 0'"
+    remove = "dmsetup --noudevsync --noudevrules remove first"
+    _sh(f"modprobe dm_mod; umount {place}")
+    try:
+        drive.locks.events()
+        within = shell.run(CONTAINER + create)
+        events = drive.locks.events()
+        subprocess.run(remove, shell=True, check=False, capture_output=True)
+        without = shell.run(f"{create} && {remove}")  # by the host
+        redteam.stopped(
+            without=without.status, within=within.status, events=events, hook="cgroup_device", operation=WRITE
+        )
+        # Nor is it mounted to be written to; and when it is mounted to be read, it stays so.
+        assert not shell.run(f"{CONTAINER}mount /dev/nvme0n1 {place}").worked
+        assert shell.run(f"{CONTAINER}mount -o ro,noload /dev/nvme0n1 {place}").worked
+        assert not shell.run(f"{CONTAINER}mount -o remount,rw {place}").worked
+        assert shell.run(f"umount {place} && mount /dev/nvme0n1 {place}").worked
+        assert shell.run(f"{CONTAINER}touch {place}/new").status != 0
+    finally:
+        if not place.is_mount():
+            _sh(f"mount /dev/nvme0n1 {place}")

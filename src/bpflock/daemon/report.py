@@ -43,7 +43,8 @@ def _in_force(enforcer: Enforcer) -> "tuple[list[InForce], list[Service]]":
     from bpflock.confine.policies import Policies
 
     policies = Policies(Engine(enforcer))
-    return policies.status(), policies.uncovered()
+    profiles = policies.status()
+    return profiles, policies.uncovered() if profiles else []
 
 
 def status_document(report: Report) -> dict[str, object]:

@@ -42,7 +42,7 @@ _BOOT_TESTS = Path("tests/boot")
 _IMAGE_TESTS = Path("tests/image")
 _PREPARE = _IMAGE_TESTS / "prepare.sh"
 _KERNELS = ("6.1", "newest")
-_TIMEOUT = 4700.0
+_TIMEOUT = 5100.0
 _BOOT_TIMEOUT = 300.0
 
 # Guests at a time, and CPUs for each. One guest more than there are cores, as guests wait for their kernel at times

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ways to mount over a guarded directory, or to make a mount of it writable, that are told apart by flags alone. */
+/* Mounts over a guarded directory, and mounts made writable: only the flags differ. */
 #include "attack.h"
 
 #include <sched.h>

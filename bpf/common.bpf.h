@@ -441,7 +441,7 @@ static __always_inline bool send(const struct access *access, bool has_path, enu
 	full->event.size = sizeof(*full);
 	length = read_path(full->path, PATH_LONG, access, has_path);
 	if (access->called) {
-		/* Of two names that do not fit, that of the file is told. */
+		/* If both names do not fit, the event has the file's. */
 		long both = append_called(full->path, PATH_LONG / 2, length, access->called);
 
 		length = both > 0 ? both : length;

@@ -26,7 +26,7 @@ static __always_inline bool ioctl_asks_drive(u32 command)
 	       command == 0x5386;
 }
 
-/* /dev/mapper/control. Which device a command is for is told in user memory, which may change: so it is the command alone. */
+/* /dev/mapper/control. The caller names the device in user memory, which may change during the call: only the command counts. */
 static __always_inline bool ioctl_asks_mapper(u32 command)
 {
 	/* The version; a list, the state of a device, also its next event; tables, what they depend on; the kinds of targets */

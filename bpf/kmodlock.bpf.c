@@ -8,9 +8,9 @@
  *  lsm/kernel_module_request
  *                        the task whose socket(2), mount(2), ... needs a module. It must be decided here: the modprobe
  *                        that the kernel then starts runs as root in the host's namespaces, whoever asked.
- *                        What is made of several algorithms of the kernel's cryptography, as xts(camellia), is put together by
- *                        a thread of the kernel, which asks for the modules of the parts, whoever wants it. The task itself
- *                        has asked for the whole just before: only after such a request of the host is that thread the host.
+ *                        A kernel thread builds templates such as xts(camellia) and requests the modules of their parts. It
+ *                        does not know for whom. The task requests the template's own module just before: after a request
+ *                        by the host, and only then, the thread counts as the host.
  *  lsm/locked_down       modules without a valid signature, and unsafe module parameters, also through sysfs.
  *
  * Not done here: unloading, which has no hook of its own.

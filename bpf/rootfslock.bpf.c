@@ -372,8 +372,8 @@ static long find_handed(u32 index, struct handing *handing)
 }
 
 /*
- * A loop device is to lie on what a descriptor of the task's is open to. Which one may be told in memory that changes meanwhile: so
- * none may be open to what is guarded. Where others share the descriptors, these may change, too.
+ * The task sets up a loop device on one of its descriptors. It may name that one in memory that changes during the call: so no
+ * descriptor may be open for writing to what is guarded. A table that other tasks share may change, too: that is denied.
  */
 static __noinline int check_handing(struct file *loop)
 {

@@ -100,9 +100,8 @@ static __always_inline void inherit(struct task_struct *child, u64 flags)
 }
 
 /*
- * Whether the task is in a user namespace that a user without rights made, and has never left the mount namespace of the
- * host: Chromium's sandbox, whose processes are programs of the host, executed in namespaces. A container, whoever makes it,
- * has a mount namespace of its own.
+ * Whether an unprivileged user made the task's user namespace, and the task is still in the host's mount namespace. Chromium's
+ * sandbox is like that: it runs the host's programs in namespaces. A container has a mount namespace of its own.
  */
 static __always_inline bool in_own_sandbox(struct task_struct *task)
 {

@@ -70,7 +70,7 @@ SCENES = (
         "a kprobe in the running kernel",
         "baseline: only the host may; tracefs, which it needs, is closed too",
         "attack kprobes",
-        ("event=lsm_locked_down", "operation=use of tracefs"),
+        ("event=lsm_file_open", "operation=use of tracefs"),
         "denied (baseline)",
         "place a kprobe",
     ),
